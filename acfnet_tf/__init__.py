@@ -1,0 +1,23 @@
+"""ACFNet, Attentional Class Feature Network for semantic segmentation (ICCV 2019), in Keras 3 on TensorFlow.
+
+Importing this package registers every custom layer, so that `keras.models.load_model` reads its models.
+"""
+
+import os
+
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+
+import keras
+
+if keras.backend.backend() != "tensorflow":
+    raise ImportError(
+        f"acfnet_tf runs on Keras's TensorFlow backend, not on {keras.backend.backend()!r}: set KERAS_BACKEND=tensorflow "
+        'or remove "backend" from ~/.keras/keras.json'
+    )
+
+from acfnet_tf import layers
+from acfnet_tf._version import __version__
+from acfnet_tf.config import load_experiment
+from acfnet_tf.models.acfnet import ACFNet
+
+__all__ = ["ACFNet", "__version__", "layers", "load_experiment"]

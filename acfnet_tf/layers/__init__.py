@@ -1,0 +1,18 @@
+"""The paper's pieces as Keras layers."""
+
+from acfnet_tf.layers.aspp import ASPP
+from acfnet_tf.layers.class_attention import ClassAttentionBlock
+from acfnet_tf.layers.class_center import ClassCenterBlock
+from acfnet_tf.layers.class_center_fusion import ClassCenterFusion
+from acfnet_tf.layers.conv import Conv2D, ConvNormAct
+from acfnet_tf.layers.resize import ResizeLike
+
+__all__ = [
+    "ASPP",
+    "ClassAttentionBlock",
+    "ClassCenterBlock",
+    "ClassCenterFusion",
+    "Conv2D",
+    "ConvNormAct",
+    "ResizeLike",
+]

@@ -1,0 +1,69 @@
+"""Class Attention Block (Section 3.1.2, Eq. 3 and 5, Figure 3b)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import keras
+import tensorflow as tf
+
+
+@keras.saving.register_keras_serializable("acfnet_tf")
+class ClassAttentionBlock(keras.layers.Layer):
+    """Every pixel attends to the class centers of its image with its own coarse probabilities, refined by a 1×1 conv.
+
+    combine="sum" (Eq. 3):      Fa[j] = Σ_i P[j,i] · center_i                    (B, H, W, C')
+    combine="concat" (Eq. 5):   Fa[j] = concat over i of (P[j,i] · center_i)      (B, H, W, N·C')
+
+    The attentional class feature is conv1x1(Fa). Neither form of Fa is ever computed, because the convolution is linear and
+    can be applied to the N centers instead of to all H·W pixels, without approximation:
+
+        sum:     conv1x1(Fa)[j] = Σ_i P[j,i] · (center_i · W) + b
+        concat:  conv1x1(Fa)[j] = Σ_i P[j,i] · (center_i · W_i) + b       W_i: the i-th block of C' rows of the kernel
+
+    so that the N·C'-channel map of "concat" does not exist. All products are float32 whatever the dtype policy.
+
+    Args:
+        channels: of the output.
+        combine: "sum" or "concat".
+
+    Call arguments:
+        centers: (B, N, C'), any float dtype.
+        probabilities: (B, H, W, N), softmax of the coarse logits over the classes.
+
+    Returns:
+        (B, H, W, channels) in the compute dtype.
+
+    Raises:
+        ValueError: `combine` is neither "sum" nor "concat".
+    """
+
+    def __init__(self, channels: int = 512, combine: Literal["sum", "concat"] = "sum", **kwargs: Any) -> None:
+        super().__init__(autocast=False, **kwargs)
+        if combine not in ("sum", "concat"):
+            raise ValueError(f'combine must be "sum" or "concat", not {combine!r}')
+        self.channels = channels
+        self.combine = combine
+
+    def build(self, centers_shape: tuple[int | None, ...], probabilities_shape: tuple[int | None, ...]) -> None:
+        classes, center_channels = centers_shape[1:]
+        inputs = center_channels if self.combine == "sum" else classes * center_channels
+        self.kernel = self.add_weight(shape=(inputs, self.channels), initializer="he_normal", name="kernel")
+        self.bias = self.add_weight(shape=(self.channels,), initializer="zeros", name="bias")
+
+    def call(self, centers: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
+        centers = tf.cast(centers, self.variable_dtype)
+        probabilities = tf.cast(probabilities, self.variable_dtype)
+        if self.combine == "sum":
+            values = tf.einsum("bnc,cd->bnd", centers, self.kernel)
+        else:
+            blocks = tf.reshape(self.kernel, (centers.shape[1], centers.shape[2], self.channels))
+            values = tf.einsum("bnc,ncd->bnd", centers, blocks)
+        features = tf.einsum("bhwn,bnd->bhwd", probabilities, values) + self.bias
+        return tf.cast(features, self.compute_dtype)
+
+    def compute_output_spec(self, centers: keras.KerasTensor, probabilities: keras.KerasTensor) -> keras.KerasTensor:
+        return keras.KerasTensor((*probabilities.shape[:3], self.channels), dtype=self.compute_dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"channels": self.channels, "combine": self.combine}

@@ -1,0 +1,61 @@
+"""Class Center Block (Section 3.1.1, Eq. 2, Figure 3a)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+ABSENT_CLASS = 1e-20
+"""A class whose probabilities sum to less over the whole image is absent: its center is zero (plus the conv's bias)."""
+
+
+@keras.saving.register_keras_serializable("acfnet_tf")
+class ClassCenterBlock(keras.layers.Layer):
+    """The mean feature of every class of this image, weighted by the coarse segmentation's probabilities.
+
+    Eq. 2, with F' = conv1x1(F) of `channels` channels and pixels j of one image:
+
+        center_i = Σ_j P[j,i] · F'[j]  /  Σ_j P[j,i]
+
+    Both the mean and the 1×1 convolution are linear and the weights of a mean sum to one, so the order is exchanged without
+    approximation: conv1x1 runs on the N means instead of on all H·W pixels.
+
+    Probabilities, their normalisation and the means are float32 whatever the dtype policy. A class that is absent
+    (see `ABSENT_CLASS`) has a finite center and finite gradients.
+
+    Args:
+        channels: C', the channels of a center.
+
+    Call arguments:
+        features: (B, H, W, C), any float dtype.
+        probabilities: (B, H, W, N), softmax of the coarse logits over the classes.
+
+    Returns:
+        (B, N, channels) in the compute dtype.
+    """
+
+    def __init__(self, channels: int = 512, **kwargs: Any) -> None:
+        super().__init__(autocast=False, **kwargs)
+        self.channels = channels
+
+    def build(self, features_shape: tuple[int | None, ...], probabilities_shape: tuple[int | None, ...]) -> None:
+        self.kernel = self.add_weight(shape=(features_shape[-1], self.channels), initializer="he_normal", name="kernel")
+        self.bias = self.add_weight(shape=(self.channels,), initializer="zeros", name="bias")
+
+    def call(self, features: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
+        probabilities = tf.cast(probabilities, self.variable_dtype)
+        features = tf.cast(features, self.variable_dtype)
+        mass = tf.reduce_sum(probabilities, axis=(1, 2), keepdims=True)
+        weights = probabilities / tf.maximum(mass, ABSENT_CLASS)
+        means = tf.einsum("bhwn,bhwc->bnc", weights, features)
+        centers = tf.einsum("bnc,cd->bnd", means, self.kernel) + self.bias
+        return tf.cast(centers, self.compute_dtype)
+
+    def compute_output_spec(self, features: keras.KerasTensor, probabilities: keras.KerasTensor) -> keras.KerasTensor:
+        shape = (probabilities.shape[0], probabilities.shape[-1], self.channels)
+        return keras.KerasTensor(shape, dtype=self.compute_dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"channels": self.channels}

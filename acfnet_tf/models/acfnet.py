@@ -1,0 +1,180 @@
+"""ACFNet: base network, ACF module and coarse-to-fine segmentation (Section 3.2, Figure 2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import keras
+
+from acfnet_tf.backbones.resnet import resnet
+from acfnet_tf.layers import (
+    ASPP,
+    ClassAttentionBlock,
+    ClassCenterBlock,
+    ClassCenterFusion,
+    Conv2D,
+    ConvNormAct,
+    ResizeLike,
+)
+
+PIXEL_MEAN = (123.675, 116.28, 103.53)
+PIXEL_STD = (58.395, 57.12, 57.375)
+"""RGB statistics of ImageNet, in 0–255."""
+
+CLASS_FEATURES = ("acf_sum", "acf_concat", "class_center", None)
+CONTEXTS = ("aspp", None)
+
+
+@keras.saving.register_keras_serializable("acfnet_tf")
+class ACFNet(keras.Model):
+    """Semantic segmentation with class-level context. Every row of the paper's Tables 1 and 2 is a choice of arguments.
+
+    ====================================== =========== ================
+    row                                    `context`   `class_feature`
+    ====================================== =========== ================
+    ResNet-101 baseline                    None        None
+    + class center                         None        "class_center"
+    + ACF (concat)                         None        "acf_concat"
+    + ACF (sum)                            None        "acf_sum"
+    ResNet-101 + ASPP                      "aspp"      None
+    ResNet-101 + ASPP + ACF                "aspp"      "acf_sum"
+    ====================================== =========== ================
+
+    Args:
+        num_classes: N.
+        backbone: "resnet18", "resnet34", "resnet50", "resnet101" or "resnet152".
+        context: "aspp" puts ASPP between backbone and coarse segmentation.
+        class_feature: what the fine segmentation is given of the class centers; None: there is one segmentation, the base
+            network's own.
+        channels: of class centers, attentional class feature, ASPP and fusion.
+        aspp_rates: dilation rates of ASPP.
+        output_stride: of the backbone.
+        backbone_width, stride_in, stem, conv_bias, batch_norm_epsilon: variant of the backbone; see
+            `acfnet_tf.backbones.resnet`.
+
+    Call arguments:
+        images: (B, H, W, 3) RGB in 0–255, any float or integer dtype, any H and W from 1 on. Normalisation is inside.
+
+    Returns:
+        A dict of float32 logits (B, H, W, num_classes): "fine" (the result), "coarse" (the base network's segmentation; not
+        where `class_feature` is None) and "aux" (auxiliary supervision on the next-to-last stage).
+
+    Raises:
+        ValueError: an unknown choice.
+
+    Example:
+        >>> model = acfnet_tf.ACFNet(num_classes=19)
+        >>> model(images)["fine"].shape
+        TensorShape([1, 769, 769, 19])
+    """
+
+    def __init__(
+        self,
+        num_classes: int = 19,
+        backbone: str = "resnet101",
+        context: Literal["aspp"] | None = "aspp",
+        class_feature: Literal["acf_sum", "acf_concat", "class_center"] | None = "acf_sum",
+        channels: int = 512,
+        aspp_rates: Sequence[int] = (12, 24, 36),
+        output_stride: Literal[8, 16, 32] = 8,
+        backbone_width: int = 64,
+        stride_in: Literal["3x3", "1x1"] = "3x3",
+        stem: Literal["7x7", "deep_64", "deep_128"] = "7x7",
+        conv_bias: bool = False,
+        batch_norm_epsilon: float = 1e-5,
+        **kwargs: Any,
+    ) -> None:
+        if context not in CONTEXTS:
+            raise ValueError(f"context must be one of {CONTEXTS}, not {context!r}")
+        if class_feature not in CLASS_FEATURES:
+            raise ValueError(f"class_feature must be one of {CLASS_FEATURES}, not {class_feature!r}")
+        epsilon = batch_norm_epsilon
+
+        # === Base network: feature map, coarse and auxiliary segmentation ===
+        images = keras.Input((None, None, 3), name="images")
+        normalized = keras.layers.Normalization(
+            mean=PIXEL_MEAN, variance=[deviation**2 for deviation in PIXEL_STD], name="normalization"
+        )(images)
+        *_, next_to_last, features = resnet(
+            normalized,
+            backbone,
+            output_stride=output_stride,
+            width=backbone_width,
+            stride_in=stride_in,
+            stem=stem,
+            conv_bias=conv_bias,
+            batch_norm_epsilon=epsilon,
+        )
+        if context == "aspp":
+            features = ASPP(channels, aspp_rates, epsilon=epsilon, name="aspp")(features)
+        auxiliary = ConvNormAct(channels // 2, 3, epsilon=epsilon, name="aux_conv")(next_to_last)
+        aux = _classifier(num_classes, "aux")(auxiliary)
+
+        # === ACF module and fusion ===
+        if class_feature is None:
+            outputs = {"fine": _classifier(num_classes, "fine")(features), "aux": aux}
+        else:
+            coarse = _classifier(num_classes, "coarse")(features)
+            probabilities = keras.layers.Softmax(dtype="float32", name="coarse_probabilities")(coarse)
+            centers = ClassCenterBlock(channels, name="class_centers")(features, probabilities)
+            if class_feature == "class_center":
+                fused = ClassCenterFusion(channels, name="fusion")(features, centers)
+            else:
+                attended = ClassAttentionBlock(
+                    channels, combine=class_feature.removeprefix("acf_"), name="class_attention"
+                )(centers, probabilities)
+                attended = _norm_act(attended, epsilon, "class_attention")
+                fused = keras.layers.Concatenate(name="fusion_concat")([attended, features])
+                fused = Conv2D(channels, 1, use_bias=False, kernel_initializer="he_normal", name="fusion")(fused)
+            fused = _norm_act(fused, epsilon, "fusion")
+            outputs = {"fine": _classifier(num_classes, "fine")(fused), "coarse": coarse, "aux": aux}
+
+        # === Functional model ===
+        outputs = {head: ResizeLike(name=f"{head}_upsampled")(logits, images) for head, logits in outputs.items()}
+        super().__init__(inputs=images, outputs=outputs, **kwargs)
+
+        # === Config ===
+        self.num_classes = num_classes
+        self.backbone = backbone
+        self.context = context
+        self.class_feature = class_feature
+        self.channels = channels
+        self.aspp_rates = tuple(aspp_rates)
+        self.output_stride = output_stride
+        self.backbone_width = backbone_width
+        self.stride_in = stride_in
+        self.stem = stem
+        self.conv_bias = conv_bias
+        self.batch_norm_epsilon = batch_norm_epsilon
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "num_classes": self.num_classes,
+            "backbone": self.backbone,
+            "context": self.context,
+            "class_feature": self.class_feature,
+            "channels": self.channels,
+            "aspp_rates": self.aspp_rates,
+            "output_stride": self.output_stride,
+            "backbone_width": self.backbone_width,
+            "stride_in": self.stride_in,
+            "stem": self.stem,
+            "conv_bias": self.conv_bias,
+            "batch_norm_epsilon": self.batch_norm_epsilon,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> ACFNet:
+        return cls(**config)
+
+
+def _classifier(num_classes: int, head: str) -> Conv2D:
+    return Conv2D(num_classes, 1, dtype="float32", name=f"{head}_logits")
+
+
+def _norm_act(x: keras.KerasTensor, epsilon: float, name: str) -> keras.KerasTensor:
+    """Synchronised BatchNorm and ReLU behind a convolution that is not a `ConvNormAct`."""
+    x = keras.layers.BatchNormalization(momentum=0.9, epsilon=epsilon, synchronized=True, name=f"{name}_norm")(x)
+    return keras.layers.ReLU(name=f"{name}_act")(x)
