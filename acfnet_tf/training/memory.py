@@ -1,0 +1,89 @@
+"""How many samples go through a replica at once: what memory allows."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import keras
+import psutil
+import tensorflow as tf
+
+from acfnet_tf.config import ConfigError, Experiment
+
+ACTIVATION_COPIES = 2.0
+"""Peak memory of a training step over the size of all layer outputs; `benchmarks/README.md` has the measurement."""
+
+VARIABLE_COPIES = 4
+"""Weights, momentum, gradients, and the gradients of a micro-batch."""
+
+USABLE = 0.9
+"""Share of the available memory that is planned for."""
+
+
+def choose_micro_batch(model: keras.Model, experiment: Experiment, strategy: tf.distribute.Strategy) -> tuple[int, str]:
+    """The largest micro-batch that divides a replica's batch and fits into memory, or the one that is set.
+
+    Returns:
+        Samples that go through a replica at once, and a line for the user that says why.
+
+    Raises:
+        ConfigError: not even one sample fits, or `train.micro_batch` does not divide a replica's batch.
+    """
+    train, (height, width) = experiment.train, experiment.data.crop_size
+    replicas = strategy.num_replicas_in_sync
+    replica_batch = train.batch_size // replicas
+    shared = f"train.batch_size {train.batch_size} / {replicas} device(s) = {replica_batch}"
+    if train.micro_batch is not None:
+        if train.micro_batch < 1 or replica_batch % train.micro_batch:
+            raise ConfigError(f"train.micro_batch = {train.micro_batch} does not divide {shared}")
+        return train.micro_batch, f"Micro-batch: {train.micro_batch} of {replica_batch} (train.micro_batch)."
+
+    fixed, per_sample = training_bytes(model, (height, width))
+    available = _available_bytes(strategy) * USABLE
+    fitting = math.floor((available - fixed) / per_sample)
+    need = f"{_gib(fixed)} and {_gib(per_sample)} for each {height}x{width} crop"
+    if fitting < 1:
+        raise ConfigError(
+            f"data.crop_size = {height},{width}: training needs about {need}, but {_gib(available)} of memory are free. "
+            "Set a smaller data.crop_size, or try all the same with --set train.micro_batch=1"
+        )
+    micro_batch = max(size for size in range(1, replica_batch + 1) if replica_batch % size == 0 and size <= fitting)
+    line = f"Memory: {_gib(available)} free on each device; a step needs about {need}."
+    if micro_batch == replica_batch:
+        return micro_batch, f"{line} The batch of {replica_batch} goes through at once."
+    return micro_batch, (
+        f"{line} The batch of {replica_batch} goes through in {replica_batch // micro_batch} micro-batches of "
+        f"{micro_batch}, gradients accumulated: BatchNorm statistics are per micro-batch. (--set train.micro_batch=N)"
+    )
+
+
+def training_bytes(model: keras.Model, size: tuple[int, int]) -> tuple[int, int]:
+    """Estimated bytes of a training step: (whatever the batch, for each sample of that height and width)."""
+    outputs = [layer.output for layer in model.layers]
+    probe = keras.Model(model.inputs, keras.tree.flatten(outputs))
+    specs = probe.compute_output_spec(keras.KerasTensor((1, *size, 3), dtype="float32"))
+    activations = sum(math.prod(spec.shape) * tf.as_dtype(spec.dtype).size for spec in specs)
+    return VARIABLE_COPIES * model.count_params() * 4, round(ACTIVATION_COPIES * activations)
+
+
+def _available_bytes(strategy: tf.distribute.Strategy) -> float:
+    """Of one replica's device: the limit of a GPU, or its share of the main memory (within this control group)."""
+    devices = strategy.extended.worker_devices
+    if "GPU" in devices[0]:
+        # TensorFlow says a GPU's limit only here.
+        from tensorflow.python.client import device_lib
+
+        return min(device.memory_limit for device in device_lib.list_local_devices() if device.device_type == "GPU")
+    available = psutil.virtual_memory().available
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = int((group / "memory.max").read_text()) - int((group / "memory.current").read_text())
+        available = min(available, limit)
+    except (OSError, ValueError):  # no control groups, or "max": no limit
+        pass
+    return available / len(devices)
+
+
+def _gib(size: float) -> str:
+    return f"{size / 2**30:.1f} GiB"

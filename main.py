@@ -1,0 +1,71 @@
+"""ACFNet for semantic segmentation: train, evaluate, predict, draw.
+
+Modes, with an example of each:
+
+  train      python main.py --mode=train --experiment=acf_aspp_small
+             trains, or continues; without data of yours, on generated street scenes
+  evaluate   python main.py --mode=evaluate --experiment=acf_aspp_small --set evaluation.flip=true
+             mIoU and IoU of every class over a split
+  predict    python main.py --mode=predict --experiment=acf_aspp_small --input=FILE_OR_FOLDER
+             index PNG, colour PNG and overlay of every image
+             python main.py --mode=predict --experiment=acf_aspp_ob_trainval --split=test --submission
+             files for the Cityscapes test server
+  visualize  python main.py --mode=visualize --experiment=acf_aspp_small
+             panels (image, truth, coarse, fine) of a split
+
+Experiments, the rows of the paper's tables (append _small for a light twin that trains in minutes on two CPU cores):
+
+  resnet101  class_center  acf_concat  acf_sum  aspp  acf_aspp  acf_aspp_ob  acf_aspp_ob_trainval
+
+Settings: --set key.path=value, as often as wanted; for example --set train.steps=2000 --set train.batch_size=4. A run
+folder's config.json lists them all.
+
+Data: --data_dir=DIR is a Cityscapes folder, the one that holds leftImg8bit and gtFine; without it the environment
+variable CITYSCAPES_DATASET counts, and without that street scenes are generated.
+"""
+
+import os
+import sys
+
+from absl import app, flags
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+_MODE = flags.DEFINE_enum("mode", None, ["train", "evaluate", "predict", "visualize"], "What to do.", required=True)
+_EXPERIMENT = flags.DEFINE_string("experiment", None, "Name of the experiment; see above.", required=True)
+_SET = flags.DEFINE_multi_string("set", [], "Override of one setting, key.path=value; may be repeated.")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Cityscapes folder, which holds leftImg8bit and gtFine.")
+_RUN_DIR = flags.DEFINE_string("run_dir", None, "Run folder; runs/EXPERIMENT by default.")
+_SPLIT = flags.DEFINE_enum("split", None, ["train", "val", "trainval", "test"], "Split; data.val_split by default.")
+_INPUT = flags.DEFINE_string("input", None, "predict: an image or a folder of images.")
+_OUTPUT = flags.DEFINE_string("output", None, "predict: folder for the results; RUN_DIR/predictions by default.")
+_SUBMISSION = flags.DEFINE_bool("submission", False, "predict: write files for the Cityscapes test server.")
+_IMAGES = flags.DEFINE_integer("images", 8, "visualize: how many images of the split.", lower_bound=1)
+
+
+def main(arguments: list[str]) -> None:
+    from acfnet_tf import commands
+    from acfnet_tf.config import UserError
+
+    try:
+        # "--set a=1 b=2" works like "--set a=1 --set b=2".
+        request = commands.Request(
+            experiment=_EXPERIMENT.value,
+            overrides=[*_SET.value, *arguments[1:]],
+            data_dir=_DATA_DIR.value,
+            run_dir=_RUN_DIR.value,
+            split=_SPLIT.value,
+            input=_INPUT.value,
+            output=_OUTPUT.value,
+            submission=_SUBMISSION.value,
+            images=_IMAGES.value,
+        )
+        getattr(commands, _MODE.value)(request)
+    except UserError as error:
+        sys.exit(f"Error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    app.run(main)
