@@ -1,0 +1,130 @@
+"""What the classes of one drawn street scene look like: the part of the generator that carries its scientific property.
+
+The classes fall into look-alike groups. All members of a group draw their base colour and texture from the *same*
+broad distribution, anew for every image, so that across images a colour says nothing about which member it is. Within
+one image the members' colours are kept a minimal distance apart and every object of a class has nearly the same colour,
+so that knowing what "wall" looks like *in this image* settles which of the plain surfaces are walls.
+"""
+
+from __future__ import annotations
+
+import colorsys
+import math
+from dataclasses import dataclass
+from random import Random
+from typing import NamedTuple
+
+Color = tuple[int, int, int]
+
+
+class LookAlikes(NamedTuple):
+    """Classes that share one distribution of looks. Ranges are HSV in 0–1; `distance` is Euclidean in RGB 0–255."""
+
+    classes: tuple[str, ...]
+    hue: tuple[float, float]
+    saturation: tuple[float, float]
+    value: tuple[float, float]
+    distance: float
+    roughness: tuple[float, float]
+    """Range of the texture's amplitude, relative to the colour."""
+
+
+LOOK_ALIKES = (
+    LookAlikes(("building", "wall", "fence"), (-0.08, 0.20), (0.02, 0.55), (0.28, 0.90), 62, (0.02, 0.09)),
+    LookAlikes(("car", "truck", "bus", "train"), (0.0, 1.0), (0.05, 0.90), (0.22, 0.95), 85, (0.01, 0.05)),
+    LookAlikes(("person", "rider"), (0.0, 1.0), (0.05, 0.85), (0.15, 0.90), 95, (0.02, 0.08)),
+    LookAlikes(("vegetation", "terrain"), (0.07, 0.38), (0.25, 0.75), (0.18, 0.68), 55, (0.08, 0.22)),
+    LookAlikes(("road", "sidewalk"), (0.0, 1.0), (0.0, 0.14), (0.24, 0.70), 38, (0.02, 0.07)),
+    LookAlikes(("pole", "traffic light", "traffic sign"), (0.0, 1.0), (0.0, 0.40), (0.15, 0.85), 60, (0.01, 0.05)),
+    LookAlikes(("motorcycle", "bicycle"), (0.0, 1.0), (0.1, 0.90), (0.12, 0.85), 80, (0.02, 0.08)),
+)
+
+# Per light: sky hue, saturation and value, brightness of the whole picture, warmth (red up, blue down), haze per metre.
+_LIGHTS = (
+    ((0.54, 0.62), (0.20, 0.60), (0.75, 1.00), (0.90, 1.10), (-0.02, 0.04), (0.001, 0.003)),  # day
+    ((0.50, 0.65), (0.00, 0.10), (0.65, 0.95), (0.75, 0.95), (-0.05, 0.02), (0.002, 0.006)),  # overcast
+    ((0.00, 0.12), (0.10, 0.50), (0.55, 0.90), (0.60, 0.80), (0.02, 0.10), (0.001, 0.004)),  # dusk
+)
+
+
+class Texture(NamedTuple):
+    """Relative amplitudes of the three noise octaves, coarse to fine."""
+
+    coarse: float
+    middle: float
+    fine: float
+
+
+@dataclass(frozen=True)
+class Style:
+    """The look of one image."""
+
+    colors: dict[str, Color]
+    """Class name → base colour of its objects in this image."""
+    textures: dict[str, Texture]
+    haze_color: Color
+    haze_per_metre: float
+    side_light: tuple[float, float]
+    """Brightness of surfaces left and right of the street: where the sun stands."""
+    brightness: tuple[float, float, float]
+    """Factor per RGB channel over the whole picture."""
+    noise: float
+    """Standard deviation of the sensor noise, in grey levels."""
+    bare: float
+    """Probability that an object shows no tell-tale of its class (no windows, wheels, slats, sign face, ...)."""
+
+    def shade(self, color: Color, factor: float = 1.0, distance: float = 0.0) -> Color:
+        """`color` made darker or brighter by `factor` and seen through `distance` metres of haze."""
+        clear = math.exp(-self.haze_per_metre * distance)
+        mixed = (clear * factor * part + (1 - clear) * haze for part, haze in zip(color, self.haze_color, strict=True))
+        return tuple(min(255, max(0, round(part))) for part in mixed)  # type: ignore[return-value]
+
+
+def _from_hsv(hue: float, saturation: float, value: float) -> Color:
+    red, green, blue = colorsys.hsv_to_rgb(hue % 1.0, saturation, value)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def _distinct_colors(rng: Random, group: LookAlikes) -> list[Color]:
+    """One colour per class of the group, at least `group.distance` apart.
+
+    Whole sets are rejected, never single colours: the classes stay exchangeable, so their distributions stay equal.
+    """
+    best, best_distance = [], -1.0
+    for _ in range(200):
+        colors = [
+            _from_hsv(rng.uniform(*group.hue), rng.uniform(*group.saturation), rng.uniform(*group.value))
+            for _ in group.classes
+        ]
+        nearest = min(math.dist(a, b) for i, a in enumerate(colors) for b in colors[:i])
+        if nearest > best_distance:
+            best, best_distance = colors, nearest
+        if nearest >= group.distance:
+            break
+    return best
+
+
+def draw_style(rng: Random) -> Style:
+    """Draws the look of one image: light, season, material, and one look per class."""
+    colors: dict[str, Color] = {}
+    textures: dict[str, Texture] = {}
+    for group in LOOK_ALIKES:
+        for name, color in zip(group.classes, _distinct_colors(rng, group), strict=True):
+            colors[name] = color
+            textures[name] = Texture(*(rng.uniform(*group.roughness) for _ in Texture._fields))
+
+    hue, saturation, value, brightness, warmth, haze = rng.choices(_LIGHTS, weights=(5, 3, 2))[0]
+    colors["sky"] = _from_hsv(rng.uniform(*hue), rng.uniform(*saturation), rng.uniform(*value))
+    textures["sky"] = Texture(rng.uniform(0.0, 0.08), rng.uniform(0.0, 0.02), 0.0)
+    light, warm = rng.uniform(*brightness), rng.uniform(*warmth)
+    sun = rng.uniform(-0.08, 0.08)
+    return Style(
+        colors=colors,
+        textures=textures,
+        haze_color=colors["sky"],
+        haze_per_metre=rng.uniform(*haze),
+        side_light=(1 + sun, 1 - sun),
+        brightness=(light * (1 + warm), light, light * (1 - warm)),
+        noise=rng.uniform(2.0, 6.0),
+        bare=rng.uniform(0.2, 0.45),
+    )

@@ -1,0 +1,49 @@
+"""Intersection over union of every head over a split (Section 4.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from tqdm import tqdm
+
+from acfnet_tf.config import UserError
+from acfnet_tf.data.cityscapes import Sample
+from acfnet_tf.data.reading import load_sample
+from acfnet_tf.inference.predictor import Predictor
+from acfnet_tf.metrics.confusion import ConfusionMatrix
+
+
+def evaluate(
+    predictor: Predictor, samples: Sequence[Sample], num_classes: int, *, progress: bool = True
+) -> dict[str, ConfusionMatrix]:
+    """Labels every sample, one image at a time at its own size, and counts against its truth.
+
+    Returns:
+        {head: confusion matrix over all samples}, for every head of the model.
+
+    Raises:
+        UserError: no samples, or the model has another number of classes.
+        DataError: a sample cannot be read.
+    """
+    if not samples:
+        raise UserError("no samples to evaluate")
+    if predictor.num_classes != num_classes:
+        raise UserError(f"the model has {predictor.num_classes} classes, the data have {num_classes}")
+    matrices = {head: ConfusionMatrix(num_classes) for head in predictor.heads}
+    pairs = tqdm(_read_ahead(samples), "Evaluating", len(samples), unit="image", disable=not progress)
+    for image, label in pairs:
+        for head, prediction in predictor.labels(image).items():
+            matrices[head].update(label, prediction)
+    return matrices
+
+
+def _read_ahead(samples: Sequence[Sample]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(image, label) of each sample; the next one is decoded while the model works on this one."""
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        following = reader.submit(load_sample, samples[0])
+        for sample in samples[1:]:
+            pair, following = following.result(), reader.submit(load_sample, sample)
+            yield pair
+        yield following.result()

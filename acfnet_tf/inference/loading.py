@@ -1,0 +1,28 @@
+"""Opening a trained model for inference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+
+from acfnet_tf.config import UserError
+
+MODEL_FILE = "model.keras"
+
+
+def load_model(path: str | Path) -> keras.Model:
+    """The model of a run folder (its `model.keras`) or of a `.keras` file, without optimizer state.
+
+    Raises:
+        UserError: there is no such file, or Keras cannot load it.
+    """
+    path = Path(path)
+    file = path / MODEL_FILE if path.is_dir() else path
+    if not file.is_file():
+        hint = f"{path} has no {MODEL_FILE}; has its training finished?" if path.is_dir() else "no such file"
+        raise UserError(f"no model at {file}: {hint}")
+    try:
+        return keras.models.load_model(file, compile=False)
+    except Exception as error:  # Keras raises nearly every kind: ValueError, TypeError, OSError, BadZipFile, KeyError
+        raise UserError(f"cannot load the model {file}: {error}") from error

@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.pop("CITYSCAPES_DATASET", None)
+
+
+@pytest.fixture(scope="session")
+def tiny_scenes(tmp_path_factory) -> Path:
+    """A Cityscapes tree of tiny generated scenes, read-only for tests."""
+    from tests.tiny import write_tiny_scenes
+
+    return write_tiny_scenes(tmp_path_factory.mktemp("data") / "scenes")

@@ -1,0 +1,180 @@
+"""The Python readers: every kind of picture a user may have, and one clear line for every kind of bad file."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from acfnet_tf.data.cityscapes import Sample
+from acfnet_tf.data.cityscapes_labels import TRAIN_IDS
+from acfnet_tf.data.errors import DataError
+from acfnet_tf.data.reading import load_sample, read_image, read_label
+
+RGB = np.random.default_rng(0).integers(0, 256, (12, 20, 3), np.uint8)
+GREY = RGB[..., 0]
+MASK = (np.arange(240) % 34).astype(np.uint8).reshape(12, 20)
+
+
+def save(path: Path, pixels: np.ndarray, mode: str | None = None, **options: object) -> Path:
+    image = Image.fromarray(pixels)
+    (image.convert(mode) if mode else image).save(path, **options)
+    return path
+
+
+def message(read: object, path: Path | Sample) -> str:
+    with pytest.raises(DataError) as caught:
+        read(path)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("suffix", ["png", "bmp", "tiff", "ppm"])
+def test_rgb_is_read_exactly(tmp_path: Path, suffix: str) -> None:
+    image = read_image(save(tmp_path / f"a.{suffix}", RGB))
+    assert image.dtype == np.uint8 and image.flags.writeable
+    np.testing.assert_array_equal(image, RGB)
+
+
+def test_lossless_webp_and_a_text_path(tmp_path: Path) -> None:
+    np.testing.assert_array_equal(read_image(str(save(tmp_path / "a.webp", RGB, lossless=True))), RGB)
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}])
+def test_jpeg_is_read_nearly(tmp_path: Path, options: dict[str, bool]) -> None:
+    smooth = np.kron(RGB[:3, :5], np.ones((8, 8, 1))).astype(np.uint8)
+    image = read_image(save(tmp_path / "a.jpg", smooth, quality=95, subsampling=0, **options))
+    assert np.abs(image.astype(int) - smooth).max() < 16
+
+
+def test_grey_becomes_three_equal_channels(tmp_path: Path) -> None:
+    np.testing.assert_array_equal(read_image(save(tmp_path / "a.png", GREY)), np.repeat(GREY[..., None], 3, -1))
+
+
+def test_one_bit(tmp_path: Path) -> None:
+    image = read_image(save(tmp_path / "a.png", (GREY > 127)))
+    np.testing.assert_array_equal(image, np.repeat((GREY[..., None] > 127) * np.uint8(255), 3, -1))
+
+
+def test_transparency_is_dropped(tmp_path: Path) -> None:
+    np.testing.assert_array_equal(read_image(save(tmp_path / "a.png", np.dstack([RGB, GREY]))), RGB)
+
+
+@pytest.mark.filterwarnings("error")
+def test_palette_with_and_without_transparency(tmp_path: Path) -> None:
+    few = RGB // 128 * 255
+    for options in ({}, {"transparency": bytes(range(8))}):
+        picture = Image.fromarray(few).quantize(8)
+        picture.save(tmp_path / "a.png", **options)
+        np.testing.assert_array_equal(read_image(tmp_path / "a.png"), np.asarray(picture.convert("RGB")))
+
+
+def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path) -> None:
+    deep = GREY.astype(np.uint16) * 257
+    for name in ("a.png", "a.tiff"):
+        np.testing.assert_array_equal(read_image(save(tmp_path / name, deep))[..., 1], GREY)
+
+
+def test_cmyk(tmp_path: Path) -> None:
+    assert read_image(save(tmp_path / "a.jpg", RGB, "CMYK")).shape == RGB.shape
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "png"])
+def test_exif_orientation(tmp_path: Path, suffix: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by 90° clockwise to show
+    stored = np.zeros((16, 32, 3), np.uint8)
+    stored[:8] = 255  # above as stored, right as shown
+    path = save(tmp_path / f"a.{suffix}", stored, exif=exif)
+    shown = read_image(path)
+    assert shown.shape == (32, 16, 3) and shown[:, 12:].min() > 200 and shown[:, :4].max() < 50
+    np.testing.assert_allclose(read_image(path, upright=False), stored, atol=20)
+
+
+def test_float_pictures_are_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.tiff", GREY.astype(np.float32))
+    assert str(path) in message(read_image, path)
+
+
+@pytest.mark.parametrize("read", [read_image, read_label])
+def test_bad_files_are_named(tmp_path: Path, read: object) -> None:
+    path = tmp_path / "a.png"
+    assert str(path) in message(read, path) and "No such file" in message(read, path)
+    path.write_bytes(b"")
+    assert str(path) in message(read, path) and "empty" in message(read, path)
+    path.write_text("<html>404</html>")
+    assert str(path) in message(read, path) and "not an image" in message(read, path)
+    assert str(tmp_path) in message(read, tmp_path)
+
+
+@settings(max_examples=60, deadline=None)
+@given(keep=st.floats(0, 1, exclude_max=True), kind=st.sampled_from(["PNG", "JPEG", "mask"]))
+def test_cut_off_anywhere_is_refused(tmp_path_factory: pytest.TempPathFactory, keep: float, kind: str) -> None:
+    buffer = io.BytesIO()
+    Image.fromarray(MASK if kind == "mask" else RGB).save(buffer, "PNG" if kind == "mask" else kind)
+    whole = buffer.getvalue()
+    path = tmp_path_factory.mktemp("cut") / "a.png"
+    # The end marker is left out of the promise (12 bytes of a PNG, 2 of a JPEG): without it the picture is still whole.
+    path.write_bytes(whole[: int(keep * (len(whole) - 12))])
+    assert str(path) in message(read_label if kind == "mask" else read_image, path)
+
+
+@pytest.mark.parametrize("chunk", [b"IHDR", b"IDAT"])
+def test_a_wrong_checksum_is_refused(tmp_path: Path, chunk: bytes) -> None:
+    path = save(tmp_path / "a.png", RGB)
+    content = bytearray(path.read_bytes())
+    start = content.index(chunk)
+    (length,) = struct.unpack(">I", content[start - 4 : start])
+    assert zlib.crc32(content[start : start + 4 + length]) == struct.unpack_from(">I", content, start + 4 + length)[0]
+    content[start + 4 + length] ^= 1
+    path.write_bytes(content)
+    assert str(path) in message(read_image, path)
+
+
+def test_masks_become_train_ids(tmp_path: Path) -> None:
+    label = read_label(save(tmp_path / "a.png", MASK))
+    assert label.dtype == np.uint8
+    np.testing.assert_array_equal(label, TRAIN_IDS[MASK])
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "LA", "1", "I;16"])
+def test_masks_of_other_kinds_are_refused(tmp_path: Path, mode: str) -> None:
+    pixels = MASK.astype(np.uint16) if mode == "I;16" else MASK
+    path = save(tmp_path / "a.png", pixels, None if mode == "I;16" else mode)
+    assert str(path) in message(read_label, path) and f"mode {mode}" in message(read_label, path)
+
+
+def test_masks_that_are_no_png_are_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", MASK, format="JPEG")
+    assert str(path) in message(read_label, path) and "JPEG" in message(read_label, path)
+
+
+def test_values_that_are_no_label_ids_are_named(tmp_path: Path) -> None:
+    mask = MASK.copy()
+    mask[0, :2] = 34, 200
+    text = message(read_label, save(tmp_path / "a.png", mask))
+    assert str(tmp_path / "a.png") in text and "34, 200" in text and "trainIds" not in text
+
+
+def test_train_ids_given_as_label_ids_are_recognised(tmp_path: Path) -> None:
+    text = message(read_label, save(tmp_path / "a.png", TRAIN_IDS[MASK]))
+    assert "255" in text and "trainIds" in text
+
+
+def test_sample_needs_a_mask_of_the_same_size(tmp_path: Path) -> None:
+    image, label = save(tmp_path / "a.png", RGB), save(tmp_path / "b.png", MASK)
+    pair = load_sample(Sample("a", str(image), str(label)))
+    np.testing.assert_array_equal(pair[0], RGB)
+    np.testing.assert_array_equal(pair[1], TRAIN_IDS[MASK])
+
+    save(label, MASK[:10])
+    text = message(load_sample, Sample("a", str(image), str(label)))
+    assert str(image) in text and str(label) in text and "20×10" in text and "20×12" in text
+    assert str(image) in message(load_sample, Sample("a", str(image), None))

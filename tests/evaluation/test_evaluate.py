@@ -1,0 +1,60 @@
+"""Evaluation counts every head over every sample and refuses what does not fit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from acfnet_tf.config import UserError
+from acfnet_tf.data.cityscapes import Sample
+from acfnet_tf.data.cityscapes_labels import LABEL_IDS
+from acfnet_tf.data.errors import DataError
+from acfnet_tf.evaluation.evaluate import evaluate
+
+
+class RedIsTheClass:
+    """Stands in for a predictor: the fine label is the red channel, the coarse label is always 0."""
+
+    heads, num_classes = ("fine", "coarse"), 19
+
+    def labels(self, image: np.ndarray) -> dict[str, np.ndarray]:
+        return {"fine": image[..., 0], "coarse": np.zeros(image.shape[:2], np.uint8)}
+
+
+def make_sample(folder, name: str, truth: np.ndarray) -> Sample:
+    image, label = folder / f"{name}.png", folder / f"{name}_labelIds.png"
+    Image.fromarray(np.repeat(truth[..., None], 3, axis=2)).save(image)
+    Image.fromarray(LABEL_IDS[truth]).save(label)
+    return Sample(name, str(image), str(label))
+
+
+@pytest.fixture
+def samples(tmp_path):
+    rng = np.random.default_rng(0)
+    sizes = [(4, 6), (9, 5), (1, 1)]
+    return [make_sample(tmp_path, f"s{i}", rng.integers(0, 19, size).astype(np.uint8)) for i, size in enumerate(sizes)]
+
+
+def test_every_head_over_every_sample(samples):
+    matrices = evaluate(RedIsTheClass(), samples, 19, progress=False)
+    assert list(matrices) == ["fine", "coarse"]
+    assert all(matrix.counts.sum() == 4 * 6 + 9 * 5 + 1 for matrix in matrices.values())
+    assert matrices["fine"].mean_iou() == 1.0
+    assert matrices["coarse"].mean_iou() < 0.1
+
+
+def test_shows_progress(samples, capsys):
+    evaluate(RedIsTheClass(), samples, 19)
+    assert "Evaluating" in capsys.readouterr().err
+
+
+def test_errors(samples, tmp_path):
+    with pytest.raises(UserError, match="no samples"):
+        evaluate(RedIsTheClass(), [], 19, progress=False)
+    with pytest.raises(UserError, match="19 classes, the data have 3"):
+        evaluate(RedIsTheClass(), samples, 3, progress=False)
+    with pytest.raises(DataError, match=r"gone\.png"):
+        evaluate(
+            RedIsTheClass(), [*samples, Sample("x", str(tmp_path / "gone.png"), samples[0].label)], 19, progress=False
+        )

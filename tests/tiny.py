@@ -1,0 +1,36 @@
+"""The smallest experiment that goes through everything: tiny network, tiny generated scenes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from acfnet_tf.config import Experiment, load_experiment
+from acfnet_tf.data.street_scenes import write_street_scenes
+
+TINY_SETTINGS = (
+    "model.backbone_width=4",
+    "model.channels=8",
+    "model.aspp_rates=2,3",
+    "data.crop_size=33,49",
+    "data.scene_size=64,128",
+    "data.scene_train=6",
+    "data.scene_val=2",
+    "data.scene_test=1",
+    "train.steps=4",
+    "train.batch_size=4",
+    "train.log_every=1",
+    "train.validate_every=100",
+    "train.checkpoint_every=100",
+    "train.loss.ohem_min_kept=800",
+    "evaluation.window=33,49",
+)
+
+
+def tiny_experiment(name: str = "acf_aspp_ob", *overrides: str) -> Experiment:
+    """The small twin of an experiment, made smaller still."""
+    return load_experiment(f"{name}_small", [*TINY_SETTINGS, *overrides])
+
+
+def write_tiny_scenes(root: Path) -> Path:
+    """A Cityscapes tree of 6 training, 2 validation and 1 test scene of 64×128."""
+    return write_street_scenes(root, train=6, val=2, test=1, size=(64, 128), seed=0)

@@ -1,0 +1,37 @@
+"""The choice of the micro-batch."""
+
+from __future__ import annotations
+
+import pytest
+import tensorflow as tf
+
+from acfnet_tf.config import ConfigError
+from acfnet_tf.models.create import create_model
+from acfnet_tf.training import memory
+from tests.tiny import tiny_experiment
+
+
+@pytest.fixture(scope="module")
+def model():
+    return create_model(tiny_experiment().model)
+
+
+@pytest.mark.parametrize(("samples_that_fit", "expected"), [(100, 4), (3.5, 2), (1.2, 1)])
+def test_the_largest_divisor_that_fits_is_chosen(model, monkeypatch, samples_that_fit, expected):
+    fixed, per_sample = memory.training_bytes(model, (33, 49))
+    available = (fixed + samples_that_fit * per_sample) / memory.USABLE
+    monkeypatch.setattr(memory, "_available_bytes", lambda strategy: available)
+    micro_batch, why = memory.choose_micro_batch(model, tiny_experiment(), tf.distribute.get_strategy())
+    assert micro_batch == expected
+    assert ("BatchNorm statistics are per micro-batch" in why) == (expected < 4)
+
+
+def test_not_even_one_sample_is_an_error_with_its_size(model, monkeypatch):
+    monkeypatch.setattr(memory, "_available_bytes", lambda strategy: 1000.0)
+    with pytest.raises(ConfigError, match="33,49"):
+        memory.choose_micro_batch(model, tiny_experiment(), tf.distribute.get_strategy())
+
+
+def test_memory_grows_with_the_crop(model):
+    small, large = (memory.training_bytes(model, size)[1] for size in ((33, 33), (65, 65)))
+    assert 3 < large / small < 4.5

@@ -1,0 +1,46 @@
+"""Micro-batches add up to the gradient of the whole batch."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from acfnet_tf.config import LossConfig, TrainConfig
+from acfnet_tf.losses import SegmentationLoss
+from acfnet_tf.training.optimizer import create_optimizer
+from acfnet_tf.training.step import TrainStep
+
+
+def model_without_batch_norm() -> keras.Model:
+    """BatchNorm would see the micro-batch; everything else must not notice it."""
+    keras.utils.set_random_seed(1)
+    images = keras.Input((None, None, 3))
+    features = keras.layers.Conv2D(6, 3, padding="same", activation="relu")(images)
+    heads = {head: keras.layers.Conv2D(4, 1, name=head)(features) for head in ("aux", "coarse", "fine")}
+    return keras.Model(images, heads)
+
+
+@pytest.mark.parametrize("micro_batch", [1, 2])
+def test_accumulated_micro_batches_equal_the_whole_batch(micro_batch):
+    rng = np.random.default_rng(0)
+    batches = []
+    for _ in range(3):
+        labels = rng.integers(0, 4, (4, 6, 7))
+        # Very different shares of ignored pixels: a mean of the micro-batches' means would be another number.
+        labels[rng.random(labels.shape) < np.array([0.0, 0.5, 0.9, 1.0])[:, None, None]] = 255
+        batches.append({"image": tf.constant(rng.random((4, 6, 7, 3)), tf.float32), "label": tf.constant(labels)})
+    results = []
+    for size in (4, micro_batch):
+        model = model_without_batch_norm()
+        optimizer = create_optimizer(TrainConfig(steps=10, learning_rate=0.1))
+        optimizer.build(model.trainable_variables)
+        loss = SegmentationLoss(LossConfig(), [1.0, 0.5, 2.0, 1.0])
+        step = TrainStep(tf.distribute.get_strategy(), model, optimizer, loss, replica_batch=4, micro_batch=size)
+        losses = [float(step(batch)["total"]) for batch in batches]
+        assert int(optimizer.iterations) == 3
+        results.append((losses, [np.array(weight) for weight in model.weights]))
+    np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-5)
+    for whole, accumulated in zip(results[0][1], results[1][1], strict=True):
+        np.testing.assert_allclose(whole, accumulated, atol=1e-6)

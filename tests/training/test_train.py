@@ -1,0 +1,89 @@
+"""Training from the first line to the last file."""
+
+from __future__ import annotations
+
+import csv
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from acfnet_tf.config import ConfigError, UserError, experiment_names
+from acfnet_tf.training.train import train
+from tests.tiny import tiny_experiment
+
+ROWS = [name for name in experiment_names() if not name.endswith("_small")]
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_every_row_of_the_tables_trains_a_step(name, tiny_scenes, tmp_path, capfd):
+    experiment = tiny_experiment(name, "train.steps=1")
+    model_file = train(experiment, tmp_path / "run", str(tiny_scenes))
+    outputs = keras.models.load_model(model_file)(np.zeros((1, 40, 50, 3), np.uint8))
+    heads = {"fine", "aux"} | ({"coarse"} if experiment.model.class_feature else set())
+    assert outputs.keys() == heads
+    assert {tuple(logits.shape) for logits in outputs.values()} == {(1, 40, 50, 19)}
+    printed = capfd.readouterr().out
+    assert "goes through at once" in printed
+    assert "mIoU on 2 validation images" in printed
+    with (tmp_path / "run" / "metrics.csv").open() as stream:
+        training, validation = csv.DictReader(stream)
+    assert np.isfinite([float(training[f"loss_{head}"]) for head in heads]).all()
+    assert float(training["learning_rate"]) > 0
+    assert float(validation["miou_fine"]) >= 0
+
+
+def test_the_loss_falls(tiny_scenes, tmp_path):
+    train(tiny_experiment("acf_aspp", "train.steps=40"), tmp_path, str(tiny_scenes))
+    with (tmp_path / "metrics.csv").open() as stream:
+        losses = [float(row["loss"]) for row in csv.DictReader(stream) if row["split"] == "train"]
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+
+
+def test_micro_batches_are_announced_and_train(tiny_scenes, tmp_path, capfd):
+    experiment = tiny_experiment("acf_aspp_ob", "train.micro_batch=2", "train.steps=2")
+    train(experiment, tmp_path, str(tiny_scenes))
+    printed = capfd.readouterr().out
+    assert "Micro-batch: 2 of 4" in printed
+    assert "2 steps take about" in printed
+
+
+def test_too_little_memory_is_said_with_the_size(tiny_scenes, tmp_path, monkeypatch):
+    monkeypatch.setattr("acfnet_tf.training.memory._available_bytes", lambda strategy: 2**20)
+    with pytest.raises(ConfigError, match=r"data.crop_size = 33,49: training needs about .* GiB"):
+        train(tiny_experiment(), tmp_path, str(tiny_scenes))
+
+
+def test_a_file_that_breaks_during_training_is_named(tiny_scenes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    copy = tmp_path / "copy"
+    for file in tiny_scenes.rglob("*.png"):
+        target = copy / file.relative_to(tiny_scenes)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(file.read_bytes())
+    victim = sorted((copy / "leftImg8bit" / "train").rglob("*.png"))[3]
+    victim.write_bytes(victim.read_bytes()[:500])
+    with pytest.raises(UserError, match=victim.name):
+        train(tiny_experiment("acf_sum", "train.batch_size=6"), tmp_path / "run", str(copy))
+    mask = sorted((copy / "gtFine" / "train").rglob("*labelIds.png"))[2]
+    victim.write_bytes((tiny_scenes / victim.relative_to(copy)).read_bytes())
+    Image.fromarray(np.full((64, 128), 77, np.uint8)).save(mask)
+    with pytest.raises(UserError, match=rf"{mask.name}.*77"):
+        train(tiny_experiment("acf_sum", "train.batch_size=6"), tmp_path / "run", str(copy))
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.steps=0", "train.steps = 0: expected more than 0"),
+        ("data.crop_size=0,33", "data.crop_size = 0"),
+        ("train.micro_batch=3", "train.micro_batch = 3 does not divide"),
+        ("model.num_classes=4", "class_weights|classes"),
+        ("model.backbone=resnet7", "backbone must be one of resnet18"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(override, message, tiny_scenes, tmp_path):
+    experiment = tiny_experiment("acf_sum", "train.loss.class_weights=cityscapes", override)
+    with pytest.raises(UserError, match=message):
+        train(experiment, tmp_path, str(tiny_scenes))

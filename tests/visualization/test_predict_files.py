@@ -1,0 +1,112 @@
+"""Prediction on a user's own files: mixed formats and sizes, damaged files, names that collide."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from acfnet_tf.config import UserError
+from acfnet_tf.visualization.palette import class_colors, colorize, overlay
+from acfnet_tf.visualization.predict import predict_files
+
+COLORS = class_colors(19)
+
+
+def red_halves(image: np.ndarray) -> np.ndarray:
+    """Stands in for a predictor: class 0 or 1 by the red channel."""
+    return (image[..., 0] > 127).astype(np.uint8)
+
+
+def save(file, height=4, width=6, mode="RGB") -> np.ndarray:
+    pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).convert(mode).save(file)
+    return pixels
+
+
+def predict(input, output):
+    return predict_files(red_halves, input, output, COLORS, progress=False)
+
+
+def names(folder) -> list[str]:
+    return sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
+
+
+def test_one_file(tmp_path):
+    pixels = save(tmp_path / "photo.png")
+    written = predict(tmp_path / "photo.png", tmp_path / "out")
+    assert written == [tmp_path / "out" / "photo.png"]
+    assert names(tmp_path / "out") == ["photo.png", "photo_color.png", "photo_overlay.png"]
+    index = Image.open(tmp_path / "out" / "photo.png")
+    assert index.mode == "L"
+    np.testing.assert_array_equal(np.asarray(index), red_halves(pixels))
+    color = np.asarray(Image.open(tmp_path / "out" / "photo_color.png"))
+    np.testing.assert_array_equal(color, colorize(red_halves(pixels), COLORS))
+    blended = np.asarray(Image.open(tmp_path / "out" / "photo_overlay.png"))
+    np.testing.assert_array_equal(blended, overlay(pixels, red_halves(pixels), COLORS))
+
+
+def test_folder_of_mixed_sizes_and_formats_keeps_its_tree(tmp_path):
+    folder = tmp_path / "in"
+    save(folder / "a.jpg", 3, 5)
+    save(folder / "b.PNG", 7, 2)
+    save(folder / "sub" / "a.bmp", 1, 1)
+    save(folder / "gray.tif", mode="L")
+    (folder / "notes.txt").write_text("no image")
+    written = predict(folder, tmp_path / "out")
+    assert [file.relative_to(tmp_path / "out").as_posix() for file in written] == [
+        "a.png",
+        "b.png",
+        "gray.png",
+        "sub/a.png",
+    ]
+    assert len(names(tmp_path / "out")) == 12
+    assert Image.open(tmp_path / "out" / "b.png").size == (2, 7)
+
+
+def test_damaged_files_do_not_stop_the_others_and_are_named(tmp_path):
+    folder = tmp_path / "in"
+    save(folder / "good.png")
+    (folder / "empty.jpg").touch()
+    save(folder / "cut.png", 50, 50)
+    (folder / "cut.png").write_bytes((folder / "cut.png").read_bytes()[:200])
+    save(folder / "later.png")
+    with pytest.raises(UserError, match="2 of 4") as error:
+        predict(folder, tmp_path / "out")
+    assert "empty.jpg" in str(error.value)
+    assert "cut.png" in str(error.value)
+    assert {"good.png", "later.png"} <= set(names(tmp_path / "out"))
+    assert len(names(tmp_path / "out")) == 6
+
+
+@pytest.mark.parametrize("pair", [("a.jpg", "a.png"), ("a.png", "a_color.png"), ("a_overlay.jpg", "a.jpg")])
+def test_colliding_names_do_not_clobber_one_another(tmp_path, pair):
+    for number, name in enumerate(pair):
+        save(tmp_path / "in" / name, 3 + number, 5)
+    written = predict(tmp_path / "in", tmp_path / "out")
+    assert len(names(tmp_path / "out")) == 6
+    assert {file.name: Image.open(file).height for file in written} == {
+        f"{name}.png": 3 + number for number, name in enumerate(pair)
+    }
+
+
+def test_output_inside_the_input_is_not_read_again(tmp_path):
+    save(tmp_path / "in" / "a.png")
+    for _ in range(2):
+        predict(tmp_path / "in", tmp_path / "in" / "out")
+    assert names(tmp_path / "in") == ["a.png", "out/a.png", "out/a_color.png", "out/a_overlay.png"]
+
+
+def test_errors(tmp_path):
+    with pytest.raises(UserError, match="no such file"):
+        predict(tmp_path / "missing", tmp_path / "out")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no images"):
+        predict(tmp_path / "empty", tmp_path / "out")
+    save(tmp_path / "in" / "a.png")
+    before = (tmp_path / "in" / "a.png").read_bytes()
+    for input in (tmp_path / "in", tmp_path / "in" / "a.png"):
+        with pytest.raises(UserError, match="own folder"):
+            predict(input, tmp_path / "in")
+    assert (tmp_path / "in" / "a.png").read_bytes() == before
