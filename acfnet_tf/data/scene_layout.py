@@ -16,7 +16,7 @@ _NEAR, _FAR = 1.2, 75.0
 
 def draw_street(rng: Random, style: Style, size: tuple[int, int]) -> Canvas:
     """Draws one street of `size` (H, W) in flat colours, without texture and noise."""
-    camera = Camera(size, rng.uniform(0.40, 0.50), rng.uniform(1.0, 1.2), rng.uniform(1.4, 1.8))
+    camera = Camera(size, rng.uniform(0.42, 0.50), rng.uniform(1.2, 1.4), rng.uniform(1.5, 1.9))
     canvas = Canvas(camera, style)
     # The street: the own lane is at x = 0, oncoming traffic on the left. (kerb, width of the pavement) per side.
     left, right = -rng.uniform(4.5, 8.0), rng.uniform(2.8, 5.5)
@@ -117,12 +117,12 @@ def _draw_roadside(canvas: Canvas, rng: Random, side: int, front: float) -> None
         plain = rng.random() < bare
         if kind == "building":
             # Some plain sheds are as low as a wall, some walls as high as a shed: geometry alone does not tell.
-            height = rng.uniform(2.8, 4.5) if plain and rng.random() < 0.6 else rng.uniform(5, 15)
+            height = rng.uniform(2.8, 4.0) if plain and rng.random() < 0.6 else rng.uniform(5, 15)
             surroundings.draw_building(canvas, rng, front, side, z, length, height, plain)
         elif kind == "wall":
-            surroundings.draw_wall(canvas, rng, front, side, z, length, rng.uniform(1.7, 3.8), plain)
+            surroundings.draw_wall(canvas, rng, front, side, z, length, rng.uniform(1.9, 3.4), plain)
         elif kind == "fence":
-            surroundings.draw_fence(canvas, rng, front, side, z, length, rng.uniform(1.5, 3.2), plain)
+            surroundings.draw_fence(canvas, rng, front, side, z, length, rng.uniform(1.3, 2.4), plain)
         elif kind == "hedge":
             surroundings.draw_hedge(canvas, rng, front, side, z, length, rng.uniform(0.9, 2.0), plain)
         elif kind == "bank":
@@ -158,7 +158,7 @@ class _Objects:
         """Poles along the kerb; trees, people, parked cycles and clutter on the pavement and the verge."""
         rng = self.rng
         z = rng.uniform(5, 9)
-        while z < 45:
+        while z < 30:
             kind = rng.choice(("lamp", "light", "light", "sign", "sign"))
             x = kerb + side * 0.35
             if kind == "lamp":
@@ -177,11 +177,11 @@ class _Objects:
                 z = rng.uniform(6, 30)
                 self._add(z, surroundings.draw_bush, (edge + front) / 2, z)
         for _ in range(rng.randrange(1, 5)):
-            z = rng.uniform(5.5, 26)
+            z = rng.uniform(5.5, 18)
             self._add(z, traffic.draw_person, rng.uniform(kerb, edge), z, self._bare("person"))
         for name in ("bicycle", "motorcycle"):
             for _ in range(rng.choice((0, 1, 1, 2))):
-                z, x = rng.uniform(5.5, 16), rng.uniform(kerb, edge) + side * 0.3
+                z, x = rng.uniform(5.5, 13), rng.uniform(kerb, edge) + side * 0.3
                 self._add(z, traffic.draw_cycle, name, x, z, rng.random() < 0.7, self._bare(name))
         if rng.random() < 0.5:
             z = rng.uniform(6, 20)
@@ -210,7 +210,7 @@ class _Objects:
             if lane is None or (tram == "along" and lane < -3.4):
                 continue
             z = start + rng.uniform(0, 10)
-            while z < 50:
+            while z < 40:
                 if rng.random() < 0.5:
                     z += self._vehicle(rng.choices(kinds, weights)[0], lane, z)
                 z += rng.uniform(3, 12)
@@ -219,11 +219,11 @@ class _Objects:
             self._vehicle(name, rng.uniform(-9, 7), rng.uniform(12, 20), across=True)
         for _ in range(rng.choice((1, 1, 2, 3))):
             name = rng.choice(("bicycle", "motorcycle"))
-            z = rng.uniform(5.5, 15)
+            z = rng.uniform(5.5, 13)
             x = rng.choice((right - rng.uniform(0.4, 1.4), left + rng.uniform(0.6, 3.0), rng.uniform(left, right)))
             self._add(z, traffic.draw_rider, name, x, z, rng.random() < 0.5, self._bare("rider"))
         for _ in range(rng.choice((0, 0, 1, 2))):
-            z = rng.uniform(8, 20)
+            z = rng.uniform(8, 18)
             self._add(z, traffic.draw_person, rng.uniform(left, right), z, self._bare("person"))
 
 

@@ -30,20 +30,21 @@ class LookAlikes(NamedTuple):
 
 
 LOOK_ALIKES = (
-    LookAlikes(("building", "wall", "fence"), (-0.08, 0.20), (0.02, 0.55), (0.28, 0.90), 62, (0.02, 0.09)),
-    LookAlikes(("car", "truck", "bus", "train"), (0.0, 1.0), (0.05, 0.90), (0.22, 0.95), 85, (0.01, 0.05)),
-    LookAlikes(("person", "rider"), (0.0, 1.0), (0.05, 0.85), (0.15, 0.90), 95, (0.02, 0.08)),
-    LookAlikes(("vegetation", "terrain"), (0.07, 0.38), (0.25, 0.75), (0.18, 0.68), 55, (0.08, 0.22)),
-    LookAlikes(("road", "sidewalk"), (0.0, 1.0), (0.0, 0.14), (0.24, 0.70), 38, (0.02, 0.07)),
-    LookAlikes(("pole", "traffic light", "traffic sign"), (0.0, 1.0), (0.0, 0.40), (0.15, 0.85), 60, (0.01, 0.05)),
-    LookAlikes(("motorcycle", "bicycle"), (0.0, 1.0), (0.1, 0.90), (0.12, 0.85), 80, (0.02, 0.08)),
+    LookAlikes(("building", "wall", "fence"), (-0.04, 0.15), (0.05, 0.60), (0.32, 0.92), 62, (0.02, 0.07)),
+    LookAlikes(("car", "truck", "bus", "train"), (0.45, 1.02), (0.35, 0.95), (0.35, 1.00), 85, (0.01, 0.04)),
+    LookAlikes(("person", "rider"), (0.0, 1.0), (0.30, 0.95), (0.25, 0.95), 95, (0.02, 0.05)),
+    LookAlikes(("vegetation", "terrain"), (0.11, 0.40), (0.35, 0.80), (0.22, 0.72), 55, (0.06, 0.18)),
+    LookAlikes(("road", "sidewalk"), (0.0, 1.0), (0.0, 0.12), (0.24, 0.70), 42, (0.02, 0.05)),
+    LookAlikes(("pole", "traffic light", "traffic sign"), (0.50, 0.70), (0.0, 0.20), (0.12, 0.92), 60, (0.01, 0.04)),
+    LookAlikes(("motorcycle", "bicycle"), (0.0, 1.0), (0.0, 0.50), (0.15, 0.95), 85, (0.02, 0.06)),
 )
+"""The ranges overlap within a group; between groups they differ, as brick, paint and leaves do."""
 
 # Per light: sky hue, saturation and value, brightness of the whole picture, warmth (red up, blue down), haze per metre.
 _LIGHTS = (
     ((0.54, 0.62), (0.20, 0.60), (0.75, 1.00), (0.90, 1.10), (-0.02, 0.04), (0.001, 0.003)),  # day
-    ((0.50, 0.65), (0.00, 0.10), (0.65, 0.95), (0.75, 0.95), (-0.05, 0.02), (0.002, 0.006)),  # overcast
-    ((0.00, 0.12), (0.10, 0.50), (0.55, 0.90), (0.60, 0.80), (0.02, 0.10), (0.001, 0.004)),  # dusk
+    ((0.50, 0.65), (0.00, 0.10), (0.65, 0.95), (0.80, 0.98), (-0.04, 0.02), (0.002, 0.005)),  # overcast
+    ((0.00, 0.12), (0.10, 0.50), (0.65, 0.95), (0.70, 0.90), (0.02, 0.08), (0.001, 0.004)),  # dusk
 )
 
 
@@ -125,6 +126,6 @@ def draw_style(rng: Random) -> Style:
         haze_per_metre=rng.uniform(*haze),
         side_light=(1 + sun, 1 - sun),
         brightness=(light * (1 + warm), light, light * (1 - warm)),
-        noise=rng.uniform(2.0, 6.0),
-        bare=rng.uniform(0.2, 0.45),
+        noise=rng.uniform(2.0, 5.0),
+        bare=rng.uniform(0.15, 0.35),
     )

@@ -28,7 +28,7 @@ def draw_building(
     base, shade = canvas.style.colors["building"], rng.uniform(0.95, 1.05)
     color = canvas.style.shade(base, shade)
     front, facade = canvas.box(_near_left(x, side, _DEPTH), z, (_DEPTH, height, length), 0.0, color, identity)
-    glass = canvas.style.shade((60, 70, 85), rng.uniform(0.6, 1.6), z)
+    glass = canvas.style.shade(color, rng.uniform(0.35, 0.6), z)  # dark rooms behind panes
     if bare:
         return
     storeys = max(1, round(height / 3.0))
@@ -62,10 +62,10 @@ def draw_wall(
     for panel in panels:
         if panel is None:
             continue
-        courses = max(3, round(height / 0.45))
+        courses = max(3, round(height / 0.6))
         for course in range(1, courses):
             v = course / courses
-            canvas.polygon(panel.quad(0, 1, v - 0.06 / height, v), canvas.style.shade(color, 0.78, z), identity)
+            canvas.polygon(panel.quad(0, 1, v - 0.08 / height, v), canvas.style.shade(color, 0.78, z), identity)
         canvas.polygon(panel.quad(0, 1, 1 - 0.16 / height, 1), canvas.style.shade(color, 1.3, z), identity)
 
 
@@ -81,10 +81,10 @@ def draw_fence(
     for panel in panels[1:]:
         if panel is None:
             continue
-        slats = max(4, round(length / 0.5))
+        slats = max(4, round(length / 0.9))
         for slat in range(slats):
-            gap = panel.quad((slat + 0.62) / slats, (slat + 1.0) / slats, 0.04, 0.97)
-            canvas.polygon(gap, canvas.style.shade(color, 0.6, z + length * slat / slats), identity)
+            gap = panel.quad((slat + 0.55) / slats, (slat + 1.0) / slats, 0.04, 0.97)
+            canvas.polygon(gap, canvas.style.shade(color, 0.55, z + length * slat / slats), identity)
         canvas.polygon(panel.quad(0, 1, 0.72, 0.78), canvas.style.shade(color, 0.9, z), identity)
 
 
@@ -161,8 +161,8 @@ def draw_bank(
 
 def draw_pole(canvas: Canvas, x: float, z: float, height: float) -> Panel:
     """A post; returns the plane in which signs hang on it (one metre wide, centred on the post)."""
-    # At least 1.2 % of the picture's height: below that a stride-8 network has nothing to see.
-    width = max(canvas.camera.pixels(0.16, z), 0.012 * canvas.camera.size[0])
+    # At least 1.8 % of the picture's height: below that a stride-8 network has nothing to see.
+    width = max(canvas.camera.pixels(0.22, z), 0.018 * canvas.camera.size[0])
     column, top = canvas.camera.project(x, height, z)
     bottom = canvas.camera.project(x, 0, z)[1]
     color = canvas.style.shade(canvas.style.colors["pole"], 1.0, z)
@@ -185,14 +185,14 @@ def draw_traffic_light(canvas: Canvas, rng: Random, x: float, z: float, bare: bo
     panel = draw_pole(canvas, x, z, height)
     identity = canvas.new_object("traffic light")
     color = canvas.style.shade(canvas.style.colors["traffic light"], rng.uniform(0.95, 1.05), z)
-    low = 1 - 1.15 / height
-    canvas.polygon(panel.quad(0.25, 0.75, low, 1.0), color, identity)
+    low = 1 - 1.3 / height
+    canvas.polygon(panel.quad(0.18, 0.82, low, 1.0), color, identity)
     if bare:
         return
     lit = rng.randrange(3)
     for lamp, bright in enumerate(((60, 220, 110), (250, 190, 40), (240, 50, 40))):
         light = bright if lamp == lit else canvas.style.shade(color, 0.45)
-        canvas.polygon(panel.disc(0.5, low + (0.2 + 0.37 * lamp) / height, 0.15), light, identity)
+        canvas.polygon(panel.disc(0.5, low + (0.23 + 0.42 * lamp) / height, 0.19), light, identity)
 
 
 _FACES: tuple[tuple[Color, Color], ...] = (
@@ -211,7 +211,7 @@ def draw_traffic_sign(canvas: Canvas, rng: Random, x: float, z: float, bare: boo
     identity = canvas.new_object("traffic sign")
     metal = canvas.style.shade(canvas.style.colors["traffic sign"], rng.uniform(0.95, 1.05), z)
     field, rim = (canvas.style.shade(part, 0.9, z) for part in rng.choice(_FACES))
-    radius = rng.uniform(0.42, 0.55)
+    radius = rng.uniform(0.5, 0.62)
     corners = rng.choice((3, 4, 14))
     center = 1 - radius / height
     if corners == 4 or bare:

@@ -30,6 +30,13 @@ BUILDS = {
 }
 
 
+def _glass(canvas: Canvas, color: Color, z: float) -> Color:
+    """Window panes: dark, with the body's paint mirrored in them."""
+    dark = (45, 55, 65)
+    mixed = tuple(round(0.55 * pane + 0.4 * paint) for pane, paint in zip(dark, color, strict=True))
+    return canvas.style.shade(mixed, 1.0, z)  # type: ignore[arg-type]
+
+
 def _wheels(canvas: Canvas, panel: Panel, places: tuple[float, ...], radius: float, identity: int) -> None:
     """Wheels seen from the side. The panel may begin above the ground: wheels stand on the ground."""
     center = (radius - panel.start[1]) / panel.height
@@ -48,7 +55,7 @@ def _wheels_ahead(canvas: Canvas, x: float, z: float, width: float, identity: in
 def _car(canvas: Canvas, rng: Random, x: float, z: float, across: bool, bare: bool, color: Color) -> None:
     identity = canvas.new_object("car")
     width, height, length = (rng.uniform(*extent) for extent in BUILDS["car"])
-    glass = canvas.style.shade((45, 55, 65), 1.0, z)
+    glass = _glass(canvas, color, z)
     if across:
         panel = Panel(canvas.camera, (x, 0.0, z), (length, 0.0), height)
         flip = rng.random() < 0.5
@@ -94,7 +101,7 @@ def _tall_vehicle(
     flank, end = (front, side) if across else (side, front)
     if bare:
         return
-    glass = canvas.style.shade((45, 55, 65), 1.0, z)
+    glass = _glass(canvas, color, z)
     darker, brighter = canvas.style.shade(color, 0.75, z), canvas.style.shade(color, 1.25, z)
     if end is not None:
         if name == "truck":  # doors of the load, tail lights
@@ -178,12 +185,13 @@ def draw_cycle(canvas: Canvas, rng: Random, name: str, x: float, z: float, acros
     """A bicycle or motorcycle centred at x. Its tell-tales are wheels and frame; a bare one is under a cover."""
     identity = canvas.new_object(name)
     color = canvas.style.shade(canvas.style.colors[name], rng.uniform(0.94, 1.06), z)
+    tyre = canvas.style.shade(color, 0.5)  # dusty: black would hide the cycle's own colour
     motor = name == "motorcycle"
     height = 1.1
     if not across:
         panel = Panel(canvas.camera, (x - 0.4, 0.0, z), (0.8, 0.0), height)
         half = 0.17 if motor else 0.11
-        canvas.polygon(panel.quad(0.5 - half, 0.5 + half, 0.0, 0.6), _TYRE if not bare else color, identity)
+        canvas.polygon(panel.quad(0.5 - half, 0.5 + half, 0.0, 0.6), color if bare else tyre, identity)
         body = ((0.5 - 1.6 * half, 0.3), (0.5 + 1.6 * half, 0.3), (0.5 + 2.2 * half, 0.85), (0.5 - 2.2 * half, 0.85))
         canvas.polygon(panel.polygon(body), color, identity)
         canvas.polygon(panel.quad(0.05, 0.95, 0.84, 0.94), color if bare else canvas.style.shade(color, 0.7), identity)
@@ -196,13 +204,13 @@ def draw_cycle(canvas: Canvas, rng: Random, name: str, x: float, z: float, acros
     radius = 0.33 if motor else 0.36
     for place in (0.2, 0.8):
         # Cityscapes labels a bicycle's wheel as a disc, spokes and gaps alike.
-        canvas.polygon(panel.disc(place, radius / height, radius), _TYRE, identity)
+        canvas.polygon(panel.disc(place, radius / height, radius), tyre, identity)
         hub = canvas.style.shade(color, 0.9)
         canvas.polygon(panel.disc(place, radius / height, radius * (0.65 if motor else 0.78)), hub, identity)
     if motor:
         body = ((0.2, 0.35), (0.06, 0.72), (0.4, 0.78), (0.6, 0.95), (0.78, 0.8), (0.72, 0.3), (0.4, 0.18))
         canvas.polygon(panel.polygon(body), color, identity)
-        canvas.polygon(panel.quad(0.42, 0.58, 0.24, 0.4), (70, 70, 75), identity)
+        canvas.polygon(panel.quad(0.42, 0.58, 0.24, 0.4), tyre, identity)
     thick = max(canvas.camera.pixels(0.09, z), 0.006 * canvas.camera.size[0])
     tubes = (
         ((0.8, 0.33), (0.7, 0.98)),

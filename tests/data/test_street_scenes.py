@@ -142,7 +142,7 @@ def test_looks_vary_between_images_and_little_within(group: tuple[str, ...]) -> 
         between = np.var([center for center, _ in seen], axis=0).sum()
         within = np.mean([spread for _, spread in seen])
         ratios.append(between / within)
-        assert ratios[-1] > 2, f"{name}: between images {between:.0f}, within {within:.0f}"
+        assert ratios[-1] > 1.5, f"{name}: between images {between:.0f}, within {within:.0f}"
     assert np.mean(ratios) > 2.5
 
 
