@@ -135,7 +135,7 @@ class Experiment:
         try:
             tree = json.loads(text)
             name = tree.pop("name")
-        except (ValueError, KeyError, AttributeError) as error:
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise ConfigError(f"not the JSON of an experiment ({error})") from error
         return override_fields(cls(name=name), flatten(tree))
 
@@ -269,6 +269,7 @@ def _convert(value: Any, expected: Any) -> Any:
         raise ValueError(value)
     if origin is tuple:
         items = value.strip("()[] ").split(",") if isinstance(value, str) else list(value)
+        items = [item.strip(" '\"") if isinstance(item, str) else item for item in items]
         items = [item for item in items if item != ""]
         kinds = arguments[:1] * len(items) if arguments[-1] is Ellipsis else arguments
         return tuple(_convert(item, kind) for item, kind in zip(items, kinds, strict=True))

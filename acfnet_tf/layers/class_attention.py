@@ -47,9 +47,9 @@ class ClassAttentionBlock(keras.layers.Layer):
 
     def build(self, centers_shape: tuple[int | None, ...], probabilities_shape: tuple[int | None, ...]) -> None:
         classes, center_channels = centers_shape[1:]
-        inputs = center_channels if self.combine == "sum" else classes * center_channels
-        self.kernel = self.add_weight(shape=(inputs, self.channels), initializer="he_normal", name="kernel")
-        self.bias = self.add_weight(shape=(self.channels,), initializer="zeros", name="bias")
+        kernel_shape = (center_channels if self.combine == "sum" else classes * center_channels, self.channels)
+        self.kernel = self.add_weight(shape=kernel_shape, initializer="he_normal", autocast=False, name="kernel")
+        self.bias = self.add_weight(shape=(self.channels,), initializer="zeros", autocast=False, name="bias")
 
     def call(self, centers: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
         centers = tf.cast(centers, self.variable_dtype)

@@ -41,8 +41,9 @@ class ClassCenterBlock(keras.layers.Layer):
         self.channels = channels
 
     def build(self, features_shape: tuple[int | None, ...], probabilities_shape: tuple[int | None, ...]) -> None:
-        self.kernel = self.add_weight(shape=(features_shape[-1], self.channels), initializer="he_normal", name="kernel")
-        self.bias = self.add_weight(shape=(self.channels,), initializer="zeros", name="bias")
+        kernel_shape = (features_shape[-1], self.channels)
+        self.kernel = self.add_weight(shape=kernel_shape, initializer="he_normal", autocast=False, name="kernel")
+        self.bias = self.add_weight(shape=(self.channels,), initializer="zeros", autocast=False, name="bias")
 
     def call(self, features: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
         probabilities = tf.cast(probabilities, self.variable_dtype)

@@ -26,13 +26,15 @@ class Conv2D(keras.layers.Conv2D):
         **kwargs: as for `keras.layers.Conv2D`, without `padding`.
 
     Raises:
-        ValueError: an even kernel size, or strides and dilation both above 1.
+        ValueError: an even kernel size, strides and dilation both above 1, or not the same for height and width.
     """
 
     def __init__(self, filters: int, kernel_size: int | tuple[int, int], **kwargs: Any) -> None:
         super().__init__(filters, kernel_size, padding="same", **kwargs)
         if len(set(self.kernel_size)) != 1 or self.kernel_size[0] % 2 == 0:
             raise ValueError(f"kernel_size must be odd and square, not {self.kernel_size}")
+        if len(set(self.strides)) != 1 or len(set(self.dilation_rate)) != 1:
+            raise ValueError(f"height and width need the same strides {self.strides} and rate {self.dilation_rate}")
         if self.data_format != "channels_last":
             raise ValueError("acfnet_tf runs channels_last; see keras.config.set_image_data_format")
 
@@ -54,11 +56,12 @@ class Conv2D(keras.layers.Conv2D):
 @functools.cache
 def _direct_dilation_is_differentiable(dtype: str) -> bool:
     """Whether this machine has the gradient of a dilated `tf.nn.conv2d`: a CPU has it only in oneDNN and not in float64."""
-    with tf.init_scope(), tf.GradientTape() as tape:
+    common = {"strides": [1, 1, 1, 1], "padding": "SAME", "dilations": [1, 2, 2, 1]}
+    with tf.init_scope():  # eager, and without recording, hence the gradient ops themselves
         image, kernel = tf.zeros((1, 3, 3, 1), dtype), tf.zeros((3, 3, 1, 1), dtype)
-        tape.watch((image, kernel))
         try:
-            tape.gradient(tf.nn.conv2d(image, kernel, 1, "SAME", dilations=2), (image, kernel))
+            tf.raw_ops.Conv2DBackpropInput(input_sizes=image.shape, filter=kernel, out_backprop=image, **common)
+            tf.raw_ops.Conv2DBackpropFilter(input=image, filter_sizes=kernel.shape, out_backprop=image, **common)
         except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
             return False
     return True

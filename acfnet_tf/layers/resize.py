@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 
@@ -11,7 +13,7 @@ class ResizeLike(keras.layers.Layer):
     """Resizes to the height and width of a reference, so that the corner pixels keep their values.
 
     Aligned corners are the convention of the 8k + 1 crops of this field: 769 pixels become 97 features, of which number i
-    lies exactly on pixel 8·i. Sizes are read at run time.
+    lies exactly on pixel 8·i. Sizes are read at run time. A mixed policy does not round the logits.
 
     Call arguments:
         inputs: (B, h, w, C), any float dtype.
@@ -20,6 +22,9 @@ class ResizeLike(keras.layers.Layer):
     Returns:
         (B, H, W, C) float32.
     """
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(autocast=False, **kwargs)
 
     def call(self, inputs: tf.Tensor, reference: tf.Tensor) -> tf.Tensor:
         return tf.raw_ops.ResizeBilinear(

@@ -39,4 +39,5 @@ def create_optimizer(config: TrainConfig) -> L2SGD:
     schedule = keras.optimizers.schedules.PolynomialDecay(
         config.learning_rate, config.steps, end_learning_rate=0.0, power=config.poly_power
     )
-    return L2SGD(schedule, momentum=config.momentum, l2=config.weight_decay)
+    # A name of its own choice would count up, and a checkpoint knows variables by name.
+    return L2SGD(schedule, momentum=config.momentum, l2=config.weight_decay, name="sgd")

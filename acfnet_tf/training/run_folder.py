@@ -58,7 +58,11 @@ class RunFolder:
         Raises:
             ConfigError: the checkpoint is of another model.
         """
-        checkpoint = tf.train.Checkpoint(model=model, optimizer=optimizer)
+        # By name: tf.train.Checkpoint does not see layers that a Keras layer keeps in a list.
+        checkpoint = tf.train.Checkpoint(
+            model={weight.path: weight.value for weight in model.weights},
+            optimizer={variable.path: variable.value for variable in optimizer.variables},
+        )
         self._checkpoints = tf.train.CheckpointManager(checkpoint, str(self.path / "checkpoints"), max_to_keep=3)
         latest = self._checkpoints.latest_checkpoint
         if latest:
@@ -67,7 +71,7 @@ class RunFolder:
             except (AssertionError, ValueError, tf.errors.OpError) as error:
                 reason = str(error).splitlines()[0]
                 raise ConfigError(f"{latest} is no checkpoint of this model, or damaged: {reason}") from error
-        step = int(optimizer.iterations)
+        step = int(keras.ops.convert_to_numpy(optimizer.iterations.value))
         self._drop_metrics_after(step)
         return step
 
