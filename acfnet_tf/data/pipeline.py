@@ -7,6 +7,7 @@ without iterator state.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 
 import tensorflow as tf
@@ -66,8 +67,12 @@ def training_dataset(
             return {"image": image, "label": tf.identity(label), "index": index}
 
     dataset = tf.data.Dataset.range(first_sample, last_sample)
-    dataset = dataset.map(load, num_parallel_calls=config.parallel_calls or tf.data.AUTOTUNE, deterministic=True)
-    return dataset.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
+    parallel_calls = config.parallel_calls or os.cpu_count()
+    dataset = dataset.map(load, num_parallel_calls=parallel_calls, deterministic=True)
+    # Nothing is left to tune, and the tuner's thread has been seen to block the end of an iterator for good.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.batch(batch_size, drop_remainder=True).prefetch(2).with_options(options)
 
 
 def sample_file_index(seed: int, index: int | tf.Tensor, num_files: int) -> tf.Tensor:

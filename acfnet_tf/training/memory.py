@@ -11,11 +11,12 @@ import tensorflow as tf
 
 from acfnet_tf.config import ConfigError, Experiment
 
-ACTIVATION_COPIES = 2.0
-"""Peak memory of a training step over the size of all layer outputs; `benchmarks/README.md` has the measurement."""
+ACTIVATION_COPIES = 1.2
+"""Memory that a sample takes in a training step, over the size of all layer outputs for it: what backpropagation keeps."""
 
-VARIABLE_COPIES = 4
-"""Weights, momentum, gradients, and the gradients of a micro-batch."""
+VARIABLE_COPIES = 6
+"""Memory that a step takes whatever the batch, over the size of the weights: gradients, their sums over micro-batches, and
+working space. `benchmarks/README.md` has the measurements behind both numbers."""
 
 USABLE = 0.9
 """Share of the available memory that is planned for."""

@@ -26,10 +26,10 @@ CHANGEABLE = (
 
 
 class RunFolder:
-    """Opens a run folder for training: a new one, or one that holds a run of the same experiment.
+    """A run folder for training: a new one, or one that holds a run of the same experiment.
 
     Args:
-        path: the folder; made if needed.
+        path: the folder; `open` makes it.
         experiment: resolved.
 
     Raises:
@@ -38,15 +38,22 @@ class RunFolder:
 
     def __init__(self, path: str | Path, experiment: Experiment) -> None:
         self.path = Path(path)
-        found = self.path / CONFIG_FILE
-        if found.exists():
+        self.experiment = experiment
+        self.model_file = self.path / MODEL_FILE
+        if (self.path / CONFIG_FILE).exists():
             _check_same_run(self.path, read_config(self.path), experiment)
+
+    def open(self) -> None:
+        """Makes the folder and writes the configuration.
+
+        Raises:
+            UserError: the folder cannot be made.
+        """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            write_atomically(self.path / CONFIG_FILE, self.experiment.to_json())
         except OSError as error:
             raise UserError(f"cannot make the run folder {self.path}: {error.strerror}") from error
-        write_atomically(found, experiment.to_json())
-        self.model_file = self.path / MODEL_FILE
         self.summary_writer = tf.summary.create_file_writer(str(self.path / "tensorboard"))
 
     def restore(self, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> int:
@@ -71,7 +78,7 @@ class RunFolder:
             except (AssertionError, ValueError, tf.errors.OpError) as error:
                 reason = str(error).splitlines()[0]
                 raise ConfigError(f"{latest} is no checkpoint of this model, or damaged: {reason}") from error
-        step = int(keras.ops.convert_to_numpy(optimizer.iterations.value))
+        step = int(optimizer.iterations.value.numpy())
         self._drop_metrics_after(step)
         return step
 

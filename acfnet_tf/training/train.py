@@ -61,8 +61,9 @@ def train(experiment: Experiment, run_dir: str | Path, data_dir: str | None = No
         model = create_model(experiment.model)
         optimizer = create_optimizer(config)
         optimizer.build(model.trainable_variables)
-    step = folder.restore(model, optimizer)
     micro_batch, why = choose_micro_batch(model, experiment, strategy)
+    folder.open()
+    step = folder.restore(model, optimizer)
     print(
         f"Model: {experiment.name}, {model.count_params() / 1e6:.1f} M parameters. "
         f"Data: {len(training_samples)} training and {len(validation_samples)} validation images. "
@@ -149,25 +150,30 @@ def _batches(
         DataError: a file of the batch cannot be used; names it.
     """
 
-    def replica_batches(context: tf.distribute.InputContext) -> tf.data.Dataset:
-        # Consecutive elements go to consecutive replicas: together they are the global batch.
-        return training_dataset(
+    replica_batch = config.batch_size // strategy.num_replicas_in_sync
+    iterator = iter(
+        training_dataset(
             samples,
             data,
             seed=config.seed,
-            batch_size=context.get_per_replica_batch_size(config.batch_size),
+            batch_size=config.batch_size,
             first_sample=first_step * config.batch_size,
             last_sample=config.steps * config.batch_size,
         )
-
-    iterator = iter(strategy.distribute_datasets_from_function(replica_batches))
+    )
     for step in range(first_step, config.steps):
         try:
-            yield next(iterator)
+            batch = next(iterator)
         except tf.errors.OpError:
-            indices = range(step * config.batch_size, (step + 2) * config.batch_size)
+            indices = range(step * config.batch_size, (step + 1) * config.batch_size)
             diagnose(samples[int(sample_file_index(config.seed, index, len(samples)))] for index in indices)
             raise
+
+        def replica_rows(context: tf.distribute.ValueContext, batch: dict[str, tf.Tensor] = batch) -> Any:
+            first = context.replica_id_in_sync_group * replica_batch
+            return {name: value[first : first + replica_batch] for name, value in batch.items()}
+
+        yield strategy.experimental_distribute_values_from_function(replica_rows)
 
 
 class _Progress:

@@ -1,0 +1,142 @@
+"""The command line: help, the chain of modes, one clear line for a mistake."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from absl import flags
+from PIL import Image
+
+import main as command_line
+from acfnet_tf.config import experiment_names
+from tests.tiny import TINY_SETTINGS
+
+ROOT = Path(__file__).parents[1]
+
+
+def run(*arguments: str) -> None:
+    """`python main.py ARGUMENTS`, within this process."""
+    flags.FLAGS.unparse_flags()
+    for name in ("mode", "experiment", "set", "data_dir", "run_dir", "split", "input", "output", "submission", "images"):
+        flags.FLAGS[name].unparse()
+    command_line.main(flags.FLAGS(["main.py", *arguments]))
+
+
+def tiny_settings(*more: str) -> list[str]:
+    return [f"--set={setting}" for setting in (*TINY_SETTINGS, *more)]
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_scenes, tmp_path_factory):
+    """A run folder with a model trained for one step."""
+    run_dir = tmp_path_factory.mktemp("runs") / "acf_aspp_small"
+    data = [f"--run_dir={run_dir}", f"--data_dir={tiny_scenes}"]
+    run("--mode=train", "--experiment=acf_aspp_small", *data, *tiny_settings("train.steps=1"))
+    return run_dir
+
+
+def test_help_shows_every_mode_and_experiment():
+    process = subprocess.run([sys.executable, "main.py", "--help"], capture_output=True, text=True, cwd=ROOT)
+    for mode in ("train", "evaluate", "predict", "visualize"):
+        assert f"--mode={mode} --experiment=" in process.stdout
+    rows = {name for name in experiment_names() if not name.endswith("_small")}
+    assert rows <= set(process.stdout.split())
+
+
+def test_evaluate_writes_the_report(trained, tiny_scenes, capfd):
+    arguments = ("--mode=evaluate", "--experiment=acf_aspp_small", f"--run_dir={trained}", f"--data_dir={tiny_scenes}")
+    run(*arguments)
+    printed = capfd.readouterr().out
+    assert "mIoU" in printed
+    assert "whole image" in (trained / "evaluation.md").read_text()
+    run(*arguments, "--set", "evaluation.mode=sliding", "evaluation.flip=true", "evaluation.multi_scale=true")
+    text = (trained / "evaluation.md").read_text()
+    assert "sliding window" in text
+    assert "0.75" in text
+    assert "with left-right flip" in text
+
+
+def test_visualize_draws_panels(trained, tiny_scenes):
+    run("--mode=visualize", "--experiment=acf_aspp_small", f"--run_dir={trained}", f"--data_dir={tiny_scenes}")
+    assert (trained / "figures" / "panels.png").stat().st_size > 1000
+
+
+def test_a_loaded_model_equals_predict_at_three_sizes(trained, tmp_path):
+    """In a new process, `load_model` on its own gives exactly what `--mode=predict` writes."""
+    rng = np.random.default_rng(0)
+    images = tmp_path / "images"
+    images.mkdir()
+    for i, size in enumerate([(40, 60), (64, 128), (33, 17)]):
+        Image.fromarray(rng.integers(0, 255, (*size, 3), dtype=np.uint8)).save(images / f"{i}.png")
+    output = tmp_path / "labels"
+    flags_of_run = ("--experiment=acf_aspp_small", f"--run_dir={trained}")
+    run("--mode=predict", *flags_of_run, f"--input={images}", f"--output={output}")
+    script = f"""
+import keras, acfnet_tf, numpy as np
+from PIL import Image
+model = keras.models.load_model({str(trained / "model.keras")!r})
+for i in range(3):
+    image = np.array(Image.open(f"{images}/{{i}}.png"))
+    labels = model.predict(image[None], verbose=0)["fine"].argmax(-1)[0]
+    assert np.array_equal(labels, np.array(Image.open(f"{output}/{{i}}.png"))), i
+    assert np.array_equal(labels, acfnet_tf.Predictor(model)(image)), i
+"""
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
+    assert process.returncode == 0, process.stderr[-2000:]
+
+
+def test_submission_has_the_official_names_and_label_ids(trained, tiny_scenes, tmp_path):
+    output = tmp_path / "submission"
+    run(
+        "--mode=predict",
+        "--experiment=acf_aspp_small",
+        f"--run_dir={trained}",
+        f"--data_dir={tiny_scenes}",
+        "--split=test",
+        "--submission",
+        f"--output={output}",
+    )
+    (file,) = output.glob("*.png")
+    assert re.match(r"[a-z]+_\d{6}_\d{6}", file.name)
+    assert set(np.unique(np.array(Image.open(file)))) <= set(range(7, 34))
+    assert (tmp_path / "submission.zip").exists()
+
+
+def test_a_mistake_is_one_line_without_stack_trace_and_status_1():
+    command = [sys.executable, "main.py", "--mode=train", "--experiment=acf_asp"]
+    process = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert process.returncode == 1
+    assert "Traceback" not in process.stderr
+    assert process.stderr.splitlines()[-1].startswith("Error: no experiment 'acf_asp'. Did you mean: acf_aspp")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--mode=train", "--experiment=acf_aspp", "--data_dir=/no/such/folder"], "/no/such/folder"),
+        (["--mode=train", "--experiment=acf_aspp", "--set", "train.step=5"], "no setting 'train.step'.*train.steps"),
+        (["--mode=train", "--experiment=acf_aspp", "--set", "train.steps=many"], "train.steps.*a whole number"),
+        (["--mode=train", "--experiment=acf_aspp", "surplus"], "'surplus' is not of the form key.path=value"),
+        (["--mode=train", "--experiment=acf_aspp", "--data_dir={scenes}/leftImg8bit"], "leftImg8bit"),
+        (["--mode=train", "--experiment=acf_aspp", "--data_dir={scenes}/.."], "scenes"),
+        (["--mode=evaluate", "--experiment=acf_sum_small"], "holds no run; train it first"),
+        (["--mode=predict", "--experiment=acf_aspp_small", "--run_dir={run}"], "--input"),
+        (["--mode=predict", "--experiment=acf_aspp_small", "--run_dir={run}", "--input=/no/such.png"], "/no/such.png"),
+        (["--mode=evaluate", "--experiment=acf_sum_small", "--run_dir={run}"], "run of 'acf_aspp_small'"),
+        (["--mode=train", "--experiment=acf_sum_small", "--run_dir={run}"], "run of experiment 'acf_aspp_small'"),
+    ],
+)
+def test_every_mistake_names_what_is_wrong(arguments, message, trained, tiny_scenes, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arguments = [argument.format(run=trained, scenes=tiny_scenes) for argument in arguments]
+    with pytest.raises(SystemExit) as error:
+        run(*arguments)
+    assert str(error.value).startswith("Error: ")
+    assert "\n" not in str(error.value)
+    assert re.search(message, str(error.value)), error.value
+    assert not list(tmp_path.iterdir())
