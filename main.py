@@ -24,10 +24,12 @@ Data: --data_dir=DIR is a Cityscapes folder, the one that holds leftImg8bit and 
 variable CITYSCAPES_DATASET counts, and without that street scenes are generated.
 """
 
+import contextlib
 import os
 import sys
+from collections.abc import Iterator
 
-from absl import app, flags
+from absl import app, flags, logging
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -44,8 +46,10 @@ _IMAGES = flags.DEFINE_integer("images", 8, "visualize: how many images of the s
 
 
 def main(arguments: list[str]) -> None:
-    from acfnet_tf import commands
-    from acfnet_tf.config import UserError
+    logging.set_verbosity(logging.WARNING)
+    with _silent_stderr():
+        from acfnet_tf import commands
+        from acfnet_tf.config import UserError
 
     try:
         # "--set a=1 b=2" works like "--set a=1 --set b=2".
@@ -65,6 +69,19 @@ def main(arguments: list[str]) -> None:
         sys.exit(f"Error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Hides what TensorFlow's libraries report while they load, which no environment variable turns off."""
+    saved, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(null)
 
 
 if __name__ == "__main__":

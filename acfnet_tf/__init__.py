@@ -11,8 +11,8 @@ import keras
 
 if keras.backend.backend() != "tensorflow":
     raise ImportError(
-        f"acfnet_tf runs on Keras's TensorFlow backend, not on {keras.backend.backend()!r}: set KERAS_BACKEND=tensorflow "
-        'or remove "backend" from ~/.keras/keras.json'
+        f"acfnet_tf needs Keras's TensorFlow backend, not {keras.backend.backend()!r}: set KERAS_BACKEND=tensorflow"
+        ' or remove "backend" from ~/.keras/keras.json'
     )
 
 from acfnet_tf import layers

@@ -102,7 +102,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """How an image becomes labels: whole image by default; sliding window, multi-scale and flip (Section 4.4) on request."""
+    """How an image becomes labels: whole image, or sliding window, multi-scale and flip (Section 4.4) on request."""
 
     mode: Literal["whole", "sliding"] = "whole"
     window: tuple[int, int] = (769, 769)

@@ -22,7 +22,18 @@ ROOT = Path(__file__).parents[1]
 def run(*arguments: str) -> None:
     """`python main.py ARGUMENTS`, within this process."""
     flags.FLAGS.unparse_flags()
-    for name in ("mode", "experiment", "set", "data_dir", "run_dir", "split", "input", "output", "submission", "images"):
+    for name in (
+        "mode",
+        "experiment",
+        "set",
+        "data_dir",
+        "run_dir",
+        "split",
+        "input",
+        "output",
+        "submission",
+        "images",
+    ):
         flags.FLAGS[name].unparse()
     command_line.main(flags.FLAGS(["main.py", *arguments]))
 

@@ -36,16 +36,17 @@ def resnet(
 ) -> list[keras.KerasTensor]:
     """The four stages of a ResNet without pooling and classifier, dilated from the wanted output stride on.
 
-    A stage that would go beyond `output_stride` trades its stride for dilation; for output stride 8 the last two stages get
-    rates 2 and 4. The trade is exact, so that pretrained weights keep their meaning: a convolution that had the stride sees
-    the grid as it was before, those behind it see a grid that is finer than they were trained for.
+    A stage that would go beyond `output_stride` trades its stride for dilation; for output stride 8 the last two
+    stages get rates 2 and 4. The trade is exact, so that pretrained weights keep their meaning: a convolution that
+    had the stride sees the grid as it was before, those behind it see a grid that is finer than they were trained for.
 
     Args:
         images: (B, H, W, 3), normalised.
         name: one of `ARCHITECTURES`.
         output_stride: of the last stage.
         width: channels of the first stage; 64 in the originals.
-        stride_in: which convolution of a bottleneck block has the stride: "3x3" (torchvision, keras_hub, mmsegmentation) or
+        stride_in: which convolution of a bottleneck block has the stride: "3x3" (torchvision, keras_hub,
+        mmsegmentation) or
             "1x1" (keras.applications).
         stem: "7x7", or three 3×3 convolutions that end in 64 ("deep_64") or 128 channels ("deep_128").
         conv_bias: convolutions have a bias (keras.applications).

@@ -157,8 +157,8 @@ class _Objects:
     def furnish(self, side: int, kerb: float, edge: float, front: float) -> None:
         """Poles along the kerb; trees, people, parked cycles and clutter on the pavement and the verge."""
         rng = self.rng
-        z = rng.uniform(5, 9)
-        while z < 30:
+        z = rng.uniform(4, 7)
+        while z < 18:
             kind = rng.choice(("lamp", "light", "light", "sign", "sign"))
             x = kerb + side * 0.35
             if kind == "lamp":
@@ -167,24 +167,24 @@ class _Objects:
                 self._add(z, surroundings.draw_traffic_light, x, z, self._bare("traffic light"))
             else:
                 self._add(z, surroundings.draw_traffic_sign, x, z, self._bare("traffic sign"))
-            z += rng.uniform(5, 11)
+            z += rng.uniform(4, 8)
         if rng.random() < 0.45:
             for _ in range(rng.randrange(1, 4)):
-                z = rng.uniform(9, 45)
+                z = rng.uniform(7, 30)
                 self._add(z, surroundings.draw_tree, kerb + side * 0.9, z)
         if front != edge:
             for _ in range(rng.randrange(3)):
-                z = rng.uniform(6, 30)
+                z = rng.uniform(5, 18)
                 self._add(z, surroundings.draw_bush, (edge + front) / 2, z)
-        for _ in range(rng.randrange(1, 5)):
-            z = rng.uniform(5.5, 18)
+        for _ in range(rng.randrange(1, 4)):
+            z = rng.uniform(4, 11)
             self._add(z, traffic.draw_person, rng.uniform(kerb, edge), z, self._bare("person"))
         for name in ("bicycle", "motorcycle"):
             for _ in range(rng.choice((0, 1, 1, 2))):
-                z, x = rng.uniform(5.5, 13), rng.uniform(kerb, edge) + side * 0.3
+                z, x = rng.uniform(4, 9), rng.uniform(kerb, edge) + side * 0.3
                 self._add(z, traffic.draw_cycle, name, x, z, rng.random() < 0.7, self._bare(name))
         if rng.random() < 0.5:
-            z = rng.uniform(6, 20)
+            z = rng.uniform(5, 12)
             self._add(z, surroundings.draw_clutter, rng.uniform(kerb, edge), z)
 
     def _vehicle(self, name: str, x: float, z: float, across: bool = False) -> float:
@@ -203,27 +203,27 @@ class _Objects:
         kinds, weights = ("car", "truck", "bus"), (6, 2.5, 2.5)
         oncoming = -3.3 if tram != "along" or left < -6.5 else None
         if tram == "along":
-            self._vehicle("train", left + 1.6, rng.uniform(9, 18))
+            self._vehicle("train", left + 1.6, rng.uniform(6, 13))
         elif tram == "across":
-            self._vehicle("train", rng.uniform(-10, 10), rng.uniform(17, 30), across=True)
-        for lane, start in ((rng.uniform(-0.2, 0.4), 9.0), (oncoming, 7.0), (right - 1.05, 5.0), (left + 1.05, 8.0)):
+            self._vehicle("train", rng.uniform(-10, 10), rng.uniform(12, 20), across=True)
+        for lane, start in ((rng.uniform(-0.2, 0.4), 7.0), (oncoming, 5.0), (right - 1.05, 4.0), (left + 1.05, 5.0)):
             if lane is None or (tram == "along" and lane < -3.4):
                 continue
-            z = start + rng.uniform(0, 10)
-            while z < 40:
+            z = start + rng.uniform(0, 7)
+            while z < 24:
                 if rng.random() < 0.5:
                     z += self._vehicle(rng.choices(kinds, weights)[0], lane, z)
                 z += rng.uniform(3, 12)
         if rng.random() < 0.5:
             name = rng.choices(kinds, weights)[0]
-            self._vehicle(name, rng.uniform(-9, 7), rng.uniform(12, 20), across=True)
+            self._vehicle(name, rng.uniform(-7, 5), rng.uniform(8, 14), across=True)
         for _ in range(rng.choice((1, 1, 2, 3))):
             name = rng.choice(("bicycle", "motorcycle"))
-            z = rng.uniform(5.5, 13)
+            z = rng.uniform(4, 9)
             x = rng.choice((right - rng.uniform(0.4, 1.4), left + rng.uniform(0.6, 3.0), rng.uniform(left, right)))
             self._add(z, traffic.draw_rider, name, x, z, rng.random() < 0.5, self._bare("rider"))
         for _ in range(rng.choice((0, 0, 1, 2))):
-            z = rng.uniform(8, 18)
+            z = rng.uniform(5, 11)
             self._add(z, traffic.draw_person, rng.uniform(left, right), z, self._bare("person"))
 
 
@@ -235,6 +235,6 @@ def _draw_borders(canvas: Canvas, rng: Random) -> None:
         color = (rng.randrange(20, 90),) * 3
         bonnet = [(-0.02, 1.0), (0.1, 0.35), (0.3, 0.06), (0.5, 0.0), (0.7, 0.06), (0.9, 0.35), (1.02, 1.0)]
         points = [(u * columns, top + v * (rows - top)) for u, v in bonnet]
-        canvas.polygon(points + [(columns, rows + 1), (0, rows + 1)], color, LABEL_ID["ego vehicle"])
+        canvas.polygon([*points, (columns, rows + 1), (0, rows + 1)], color, LABEL_ID["ego vehicle"])
     if rng.random() < 0.5:
         canvas.relabel_border(max(1, round(0.006 * rows)), LABEL_ID["out of roi"])

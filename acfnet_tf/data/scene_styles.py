@@ -1,7 +1,8 @@
 """What the classes of one drawn street scene look like: the part of the generator that carries its scientific property.
 
-The classes fall into look-alike groups. All members of a group draw their base colour and texture from the *same*
-broad distribution, anew for every image, so that across images a colour says nothing about which member it is. Within
+The classes fall into look-alike groups. A class has a typical look, but in a large part of the images (see `TYPICAL`)
+it draws its base colour from the broad distribution that it shares with its group, so that across images a colour only
+suggests which member of the group it is. Within
 one image the members' colours are kept a minimal distance apart and every object of a class has nearly the same colour,
 so that knowing what "wall" looks like *in this image* settles which of the plain surfaces are walls.
 """
@@ -17,28 +18,90 @@ from typing import NamedTuple
 Color = tuple[int, int, int]
 
 
-class LookAlikes(NamedTuple):
-    """Classes that share one distribution of looks. Ranges are HSV in 0–1; `distance` is Euclidean in RGB 0–255."""
+Range = tuple[float, float]
+Look = tuple[Range, Range, Range]
+"""Ranges of hue, saturation and value in 0–1."""
 
-    classes: tuple[str, ...]
-    hue: tuple[float, float]
-    saturation: tuple[float, float]
-    value: tuple[float, float]
+
+class LookAlikes(NamedTuple):
+    """Classes that share one distribution of looks. `distance` is Euclidean in RGB 0–255."""
+
+    shared: Look
+    typical: dict[str, Look]
+    """Class name → the part of the shared distribution in which the class is seen most often."""
     distance: float
-    roughness: tuple[float, float]
+    roughness: Range
     """Range of the texture's amplitude, relative to the colour."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return tuple(self.typical)
 
 
 LOOK_ALIKES = (
-    LookAlikes(("building", "wall", "fence"), (-0.04, 0.15), (0.05, 0.60), (0.32, 0.92), 62, (0.02, 0.07)),
-    LookAlikes(("car", "truck", "bus", "train"), (0.45, 1.02), (0.35, 0.95), (0.35, 1.00), 85, (0.01, 0.04)),
-    LookAlikes(("person", "rider"), (0.0, 1.0), (0.30, 0.95), (0.25, 0.95), 95, (0.02, 0.05)),
-    LookAlikes(("vegetation", "terrain"), (0.11, 0.40), (0.35, 0.80), (0.22, 0.72), 55, (0.06, 0.18)),
-    LookAlikes(("road", "sidewalk"), (0.0, 1.0), (0.0, 0.12), (0.24, 0.70), 42, (0.02, 0.05)),
-    LookAlikes(("pole", "traffic light", "traffic sign"), (0.50, 0.70), (0.0, 0.20), (0.12, 0.92), 60, (0.01, 0.04)),
-    LookAlikes(("motorcycle", "bicycle"), (0.0, 1.0), (0.0, 0.50), (0.15, 0.95), 85, (0.02, 0.06)),
+    LookAlikes(
+        ((-0.04, 0.15), (0.05, 0.60), (0.32, 0.92)),
+        {
+            "building": ((0.05, 0.15), (0.05, 0.40), (0.45, 0.92)),
+            "wall": ((-0.04, 0.04), (0.35, 0.60), (0.50, 0.80)),
+            "fence": ((0.06, 0.12), (0.40, 0.60), (0.32, 0.50)),
+        },
+        62,
+        (0.02, 0.07),
+    ),
+    LookAlikes(
+        ((0.45, 1.02), (0.35, 0.95), (0.35, 1.00)),
+        {
+            "car": ((0.95, 1.02), (0.70, 0.95), (0.45, 0.90)),
+            "truck": ((0.55, 0.62), (0.60, 0.95), (0.45, 0.95)),
+            "bus": ((0.75, 0.88), (0.40, 0.80), (0.60, 1.00)),
+            "train": ((0.45, 0.51), (0.50, 0.95), (0.55, 1.00)),
+        },
+        85,
+        (0.01, 0.04),
+    ),
+    LookAlikes(
+        ((0.0, 1.0), (0.30, 0.95), (0.25, 0.95)),
+        {"person": ((0.60, 0.80), (0.40, 0.80), (0.30, 0.70)), "rider": ((0.08, 0.18), (0.75, 0.95), (0.75, 0.95))},
+        95,
+        (0.02, 0.05),
+    ),
+    LookAlikes(
+        ((0.11, 0.40), (0.35, 0.80), (0.22, 0.72)),
+        {
+            "vegetation": ((0.26, 0.40), (0.45, 0.80), (0.25, 0.50)),
+            "terrain": ((0.11, 0.20), (0.40, 0.75), (0.50, 0.72)),
+        },
+        55,
+        (0.06, 0.18),
+    ),
+    LookAlikes(
+        ((0.0, 1.0), (0.0, 0.12), (0.24, 0.70)),
+        {"road": ((0.5, 0.8), (0.0, 0.12), (0.24, 0.42)), "sidewalk": ((0.0, 0.15), (0.0, 0.12), (0.52, 0.70))},
+        42,
+        (0.02, 0.05),
+    ),
+    LookAlikes(
+        ((0.50, 0.70), (0.0, 0.20), (0.12, 0.92)),
+        {
+            "pole": ((0.50, 0.70), (0.0, 0.20), (0.45, 0.65)),
+            "traffic light": ((0.50, 0.70), (0.0, 0.20), (0.12, 0.22)),
+            "traffic sign": ((0.50, 0.70), (0.0, 0.20), (0.75, 0.92)),
+        },
+        60,
+        (0.01, 0.04),
+    ),
+    LookAlikes(
+        ((0.0, 1.0), (0.0, 0.50), (0.15, 0.95)),
+        {"motorcycle": ((0.9, 1.1), (0.25, 0.50), (0.15, 0.35)), "bicycle": ((0.3, 0.6), (0.20, 0.50), (0.75, 0.95))},
+        85,
+        (0.02, 0.06),
+    ),
 )
 """The ranges overlap within a group; between groups they differ, as brick, paint and leaves do."""
+
+TYPICAL = 0.7
+"""Share of the images in which a class has its typical look. In the others it may look like any of its group."""
 
 # Per light: sky hue, saturation and value, brightness of the whole picture, warmth (red up, blue down), haze per metre.
 _LIGHTS = (
@@ -89,14 +152,12 @@ def _from_hsv(hue: float, saturation: float, value: float) -> Color:
 def _distinct_colors(rng: Random, group: LookAlikes) -> list[Color]:
     """One colour per class of the group, at least `group.distance` apart.
 
-    Whole sets are rejected, never single colours: the classes stay exchangeable, so their distributions stay equal.
+    Whole sets are rejected, never single colours, which would favour the classes that are drawn first.
     """
     best, best_distance = [], -1.0
     for _ in range(200):
-        colors = [
-            _from_hsv(rng.uniform(*group.hue), rng.uniform(*group.saturation), rng.uniform(*group.value))
-            for _ in group.classes
-        ]
+        looks = [typical if rng.random() < TYPICAL else group.shared for typical in group.typical.values()]
+        colors = [_from_hsv(*(rng.uniform(*limits) for limits in look)) for look in looks]
         nearest = min(math.dist(a, b) for i, a in enumerate(colors) for b in colors[:i])
         if nearest > best_distance:
             best, best_distance = colors, nearest
@@ -127,5 +188,5 @@ def draw_style(rng: Random) -> Style:
         side_light=(1 + sun, 1 - sun),
         brightness=(light * (1 + warm), light, light * (1 - warm)),
         noise=rng.uniform(2.0, 5.0),
-        bare=rng.uniform(0.15, 0.35),
+        bare=rng.uniform(0.10, 0.30),
     )

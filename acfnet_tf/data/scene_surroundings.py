@@ -161,8 +161,8 @@ def draw_bank(
 
 def draw_pole(canvas: Canvas, x: float, z: float, height: float) -> Panel:
     """A post; returns the plane in which signs hang on it (one metre wide, centred on the post)."""
-    # At least 1.8 % of the picture's height: below that a stride-8 network has nothing to see.
-    width = max(canvas.camera.pixels(0.22, z), 0.018 * canvas.camera.size[0])
+    # At least 2.4 % of the picture's height: below that a stride-8 network has nothing to see.
+    width = max(canvas.camera.pixels(0.24, z), 0.024 * canvas.camera.size[0])
     column, top = canvas.camera.project(x, height, z)
     bottom = canvas.camera.project(x, 0, z)[1]
     color = canvas.style.shade(canvas.style.colors["pole"], 1.0, z)
@@ -186,7 +186,7 @@ def draw_traffic_light(canvas: Canvas, rng: Random, x: float, z: float, bare: bo
     identity = canvas.new_object("traffic light")
     color = canvas.style.shade(canvas.style.colors["traffic light"], rng.uniform(0.95, 1.05), z)
     low = 1 - 1.3 / height
-    canvas.polygon(panel.quad(0.18, 0.82, low, 1.0), color, identity)
+    canvas.polygon(panel.quad(0.12, 0.88, low, 1.0), color, identity)
     if bare:
         return
     lit = rng.randrange(3)
@@ -211,7 +211,7 @@ def draw_traffic_sign(canvas: Canvas, rng: Random, x: float, z: float, bare: boo
     identity = canvas.new_object("traffic sign")
     metal = canvas.style.shade(canvas.style.colors["traffic sign"], rng.uniform(0.95, 1.05), z)
     field, rim = (canvas.style.shade(part, 0.9, z) for part in rng.choice(_FACES))
-    radius = rng.uniform(0.5, 0.62)
+    radius = rng.uniform(0.55, 0.7)
     corners = rng.choice((3, 4, 14))
     center = 1 - radius / height
     if corners == 4 or bare:

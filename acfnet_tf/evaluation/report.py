@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import platform
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,6 +19,7 @@ from PIL import Image
 from acfnet_tf._version import __version__
 from acfnet_tf.config import EvaluationConfig
 from acfnet_tf.data.cityscapes import Sample
+from acfnet_tf.files import write_atomically
 from acfnet_tf.metrics.confusion import ConfusionMatrix
 
 _HEADS = ("coarse", "fine")
@@ -59,8 +59,8 @@ def write_report(
     results = {head: _result(matrices[head], class_names) for head in heads}
     text = _markdown(run_dir.resolve().name, results, measured)
     content = {"classes": list(class_names), "heads": results, "measured": measured}
-    _replace(run_dir / "evaluation.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
-    _replace(run_dir / "evaluation.md", text)
+    write_atomically(run_dir / "evaluation.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
+    write_atomically(run_dir / "evaluation.md", text)
     return text
 
 
@@ -156,10 +156,3 @@ def _percent(share: float | None, digits: int = 1) -> str:
 
 def _or_none(value: float) -> float | None:
     return None if math.isnan(value) else value
-
-
-def _replace(file: Path, text: str) -> None:
-    """Writes the file in one step: a reader sees the old text or the new one, never half of it."""
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, file)

@@ -15,8 +15,8 @@ class ClassAttentionBlock(keras.layers.Layer):
     combine="sum" (Eq. 3):      Fa[j] = Σ_i P[j,i] · center_i                    (B, H, W, C')
     combine="concat" (Eq. 5):   Fa[j] = concat over i of (P[j,i] · center_i)      (B, H, W, N·C')
 
-    The attentional class feature is conv1x1(Fa). Neither form of Fa is ever computed, because the convolution is linear and
-    can be applied to the N centers instead of to all H·W pixels, without approximation:
+    The attentional class feature is conv1x1(Fa). Neither form of Fa is ever computed, because the convolution is
+    linear and can be applied to the N centers instead of to all H·W pixels, without approximation:
 
         sum:     conv1x1(Fa)[j] = Σ_i P[j,i] · (center_i · W) + b
         concat:  conv1x1(Fa)[j] = Σ_i P[j,i] · (center_i · W_i) + b       W_i: the i-th block of C' rows of the kernel

@@ -19,8 +19,8 @@ class ClassCenterBlock(keras.layers.Layer):
 
         center_i = Σ_j P[j,i] · F'[j]  /  Σ_j P[j,i]
 
-    Both the mean and the 1×1 convolution are linear and the weights of a mean sum to one, so the order is exchanged without
-    approximation: conv1x1 runs on the N means instead of on all H·W pixels.
+    Both the mean and the 1×1 convolution are linear and the weights of a mean sum to one, so the order is exchanged
+    without approximation: conv1x1 runs on the N means instead of on all H·W pixels.
 
     Probabilities, their normalisation and the means are float32 whatever the dtype policy. A class that is absent
     (see `ABSENT_CLASS`) has a finite center and finite gradients.

@@ -13,8 +13,8 @@ class ClassCenterFusion(keras.layers.Layer):
     """conv1x1 over the concatenation of the feature map with all class centers, the same at every pixel.
 
     The ablation reshapes the centers to N·C' channels, upsamples them to (B, H, W, N·C') and concatenates them with the
-    feature map. Being constant over the image, after a 1×1 convolution they add one vector per image; that vector is what
-    is computed here, without approximation:
+    feature map. Being constant over the image, after a 1×1 convolution they add one vector per image; that vector is
+    what is computed here, without approximation:
 
         conv1x1(concat(F, centers))[j] = F[j] · W_F + flatten(centers) · W_centers
 

@@ -17,7 +17,8 @@ class Conv2D(keras.layers.Conv2D):
 
     - *Symmetric padding*, also for strides above 1, as in the networks whose pretrained weights exist. The output is of
       size `ceil(input / strides)` as with "same".
-    - *Dilation by `tf.nn.conv2d` directly.* Keras goes through SpaceToBatchND and BatchToSpaceND, which more than doubles
+    - *Dilation by `tf.nn.conv2d` directly.* Keras goes through SpaceToBatchND and BatchToSpaceND, which more than
+    doubles
       the time of a training step of this network on a CPU.
 
     Args:
@@ -55,7 +56,7 @@ class Conv2D(keras.layers.Conv2D):
 
 @functools.cache
 def _direct_dilation_is_differentiable(dtype: str) -> bool:
-    """Whether this machine has the gradient of a dilated `tf.nn.conv2d`: a CPU has it only in oneDNN and not in float64."""
+    """Whether this machine has the gradient of a dilated `tf.nn.conv2d`: on a CPU only oneDNN has it, in float32."""
     common = {"strides": [1, 1, 1, 1], "padding": "SAME", "dilations": [1, 2, 2, 1]}
     with tf.init_scope():  # eager, and without recording, hence the gradient ops themselves
         image, kernel = tf.zeros((1, 3, 3, 1), dtype), tf.zeros((3, 3, 1, 1), dtype)

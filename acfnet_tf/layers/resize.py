@@ -12,8 +12,8 @@ import tensorflow as tf
 class ResizeLike(keras.layers.Layer):
     """Resizes to the height and width of a reference, so that the corner pixels keep their values.
 
-    Aligned corners are the convention of the 8k + 1 crops of this field: 769 pixels become 97 features, of which number i
-    lies exactly on pixel 8·i. Sizes are read at run time. A mixed policy does not round the logits.
+    Aligned corners are the convention of the 8k + 1 crops of this field: 769 pixels become 97 features, of which
+    number i lies exactly on pixel 8·i. Sizes are read at run time. A mixed policy does not round the logits.
 
     Call arguments:
         inputs: (B, h, w, C), any float dtype.

@@ -12,8 +12,8 @@ from acfnet_tf.losses.replicas import replica_sum
 def hard_pixels(cross_entropy: tf.Tensor, valid: tf.Tensor, threshold: float, min_kept: tf.Tensor | int) -> tf.Tensor:
     """The pixels that online bootstrapping keeps, chosen over the pixels of all replicas.
 
-    Kept is a valid pixel whose probability of the true class is below `threshold`, and always the `min_kept` hardest: all
-    valid pixels where there are fewer, and more where several are exactly as hard as the last.
+    Kept is a valid pixel whose probability of the true class is below `threshold`, and always the `min_kept` hardest:
+    all valid pixels where there are fewer, and more where several are exactly as hard as the last.
 
     Args:
         cross_entropy: (...) float32, −log of the probability of the true class, unweighted.

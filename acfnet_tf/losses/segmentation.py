@@ -15,8 +15,8 @@ class SegmentationLoss:
     """L = aux_weight · la + coarse_weight · lc + fine_weight · lf, each a mean over the pixels of the *global* batch.
 
     The loss of one head is the mean of weight[label] · (−log probability[label]) over all valid pixels, or with online
-    bootstrapping over the kept ones. Every replica returns its own share, so that the sum over replicas is the loss that
-    one device would compute on the global batch. Everything is float32.
+    bootstrapping over the kept ones. Every replica returns its own share, so that the sum over replicas is the loss
+    that one device would compute on the global batch. Everything is float32.
 
     Args:
         config: weights and bootstrapping.
@@ -40,11 +40,13 @@ class SegmentationLoss:
         Args:
             logits: of each head, (B, H, W, N).
             labels: (B, H, W) integer class indices, or `ignore_label`.
-            share: the valid pixels of this micro-batch (on all replicas) as a fraction of those of the global batch. Of the
+            share: the valid pixels of this micro-batch (on all replicas) as a fraction of those of the global batch.
+            Of the
                 pixels that bootstrapping always keeps, a micro-batch keeps the same fraction.
 
         Returns:
-            Scalars "total" and, unweighted, one for each head; their sums over replicas (and micro-batches) are the losses.
+            Scalars "total" and, unweighted, one for each head; their sums over replicas (and micro-batches) are the
+            losses.
         """
         labels = tf.cast(labels, tf.int32)
         valid = labels != self.ignore_label

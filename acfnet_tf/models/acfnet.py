@@ -45,7 +45,8 @@ class ACFNet(keras.Model):
         num_classes: N.
         backbone: "resnet18", "resnet34", "resnet50", "resnet101" or "resnet152".
         context: "aspp" puts ASPP between backbone and coarse segmentation.
-        class_feature: what the fine segmentation is given of the class centers; None: there is one segmentation, the base
+        class_feature: what the fine segmentation is given of the class centers; None: there is one segmentation, the
+        base
             network's own.
         channels: of class centers, attentional class feature, ASPP and fusion.
         aspp_rates: dilation rates of ASPP.
@@ -57,8 +58,8 @@ class ACFNet(keras.Model):
         images: (B, H, W, 3) RGB in 0–255, any float or integer dtype, any H and W from 1 on. Normalisation is inside.
 
     Returns:
-        A dict of float32 logits (B, H, W, num_classes): "fine" (the result), "coarse" (the base network's segmentation; not
-        where `class_feature` is None) and "aux" (auxiliary supervision on the next-to-last stage).
+        A dict of float32 logits (B, H, W, num_classes): "fine" (the result), "coarse" (the base network's
+        segmentation; not where `class_feature` is None) and "aux" (auxiliary supervision on the next-to-last stage).
 
     Raises:
         ValueError: an unknown choice.

@@ -12,11 +12,12 @@ import tensorflow as tf
 from acfnet_tf.config import ConfigError, Experiment
 
 ACTIVATION_COPIES = 1.2
-"""Memory that a sample takes in a training step, over the size of all layer outputs for it: what backpropagation keeps."""
+"""Memory that a sample takes in a training step, over the size of all layer outputs for it: what backpropagation
+keeps."""
 
 VARIABLE_COPIES = 6
-"""Memory that a step takes whatever the batch, over the size of the weights: gradients, their sums over micro-batches, and
-working space. `benchmarks/README.md` has the measurements behind both numbers."""
+"""Memory that a step takes whatever the batch, over the size of the weights: gradients, their sums over
+micro-batches, and working space. `benchmarks/README.md` has the measurements behind both numbers."""
 
 USABLE = 0.9
 """Share of the available memory that is planned for."""
@@ -43,14 +44,14 @@ def choose_micro_batch(model: keras.Model, experiment: Experiment, strategy: tf.
     fixed, per_sample = training_bytes(model, (height, width))
     available = _available_bytes(strategy) * USABLE
     fitting = math.floor((available - fixed) / per_sample)
-    need = f"{_gib(fixed)} and {_gib(per_sample)} for each {height}x{width} crop"
+    need = f"{_readable(fixed)} and {_readable(per_sample)} for each {height}x{width} crop"
     if fitting < 1:
         raise ConfigError(
-            f"data.crop_size = {height},{width}: training needs about {need}, but {_gib(available)} of memory are free. "
+            f"data.crop_size = {height},{width}: training needs about {need}, but {_readable(available)} are free. "
             "Set a smaller data.crop_size, or try all the same with --set train.micro_batch=1"
         )
     micro_batch = max(size for size in range(1, replica_batch + 1) if replica_batch % size == 0 and size <= fitting)
-    line = f"Memory: {_gib(available)} free on each device; a step needs about {need}."
+    line = f"Memory: {_readable(available)} free on each device; a step needs about {need}."
     if micro_batch == replica_batch:
         return micro_batch, f"{line} The batch of {replica_batch} goes through at once."
     return micro_batch, (
@@ -86,5 +87,5 @@ def _available_bytes(strategy: tf.distribute.Strategy) -> float:
     return available / len(devices)
 
 
-def _gib(size: float) -> str:
-    return f"{size / 2**30:.1f} GiB"
+def _readable(size: float) -> str:
+    return f"{size / 2**30:.1f} GiB" if size > 2**29 else f"{size / 2**20:.0f} MiB"

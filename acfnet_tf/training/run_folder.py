@@ -11,8 +11,10 @@ import keras
 import tensorflow as tf
 
 from acfnet_tf.config import ConfigError, Experiment, UserError, differences
+from acfnet_tf.files import write_atomically
+from acfnet_tf.inference.loading import MODEL_FILE
 
-CONFIG_FILE, METRICS_FILE, MODEL_FILE = "config.json", "metrics.csv", "model.keras"
+CONFIG_FILE, METRICS_FILE = "config.json", "metrics.csv"
 METRICS_COLUMNS = (
     "step", "split", "loss", "loss_aux", "loss_coarse", "loss_fine", "learning_rate", "images_per_second",
     "miou_coarse", "miou_fine",
@@ -129,13 +131,6 @@ def read_config(run_dir: Path) -> Experiment:
         raise ConfigError(f"{run_dir} is no run folder: it holds no readable {CONFIG_FILE}") from error
     except ConfigError as error:
         raise ConfigError(f"{file}: {error}") from error
-
-
-def write_atomically(file: Path, text: str) -> None:
-    """Writes beside the file and renames, so that a reader never sees half."""
-    partial = file.with_name(f"{file.name}.partial")
-    partial.write_text(text)
-    os.replace(partial, file)
 
 
 def _check_same_run(path: Path, old: Experiment, new: Experiment) -> None:

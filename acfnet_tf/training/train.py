@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -10,10 +9,10 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from tqdm import tqdm
 
 from acfnet_tf.config import ConfigError, DataConfig, Experiment, TrainConfig
 from acfnet_tf.data.cityscapes import Sample, list_samples
+from acfnet_tf.data.cityscapes_labels import CLASS_NAMES
 from acfnet_tf.data.pipeline import diagnose, sample_file_index, training_dataset
 from acfnet_tf.data.source import open_data
 from acfnet_tf.data.statistics import count_pixels
@@ -23,6 +22,7 @@ from acfnet_tf.losses import CITYSCAPES_CLASS_WEIGHTS, SegmentationLoss, inverse
 from acfnet_tf.models.create import create_model
 from acfnet_tf.training.memory import choose_micro_batch
 from acfnet_tf.training.optimizer import create_optimizer
+from acfnet_tf.training.progress import Progress
 from acfnet_tf.training.run_folder import RunFolder
 from acfnet_tf.training.step import TrainStep
 from acfnet_tf.training.strategy import create_strategy
@@ -81,7 +81,7 @@ def train(experiment: Experiment, run_dir: str | Path, data_dir: str | None = No
     )
     predictor = Predictor(model)
     batches = _batches(strategy, training_samples, experiment.data, config, step)
-    progress = _Progress(experiment.name, config, step)
+    progress = Progress(experiment.name, config, step)
     last_checkpoint = time.monotonic()
     while step < config.steps:
         losses = train_step(next(batches), progress.micro_step)
@@ -120,21 +120,18 @@ def _check(experiment: Experiment) -> None:
     for name, value in positive.items():
         if value <= 0:
             raise ConfigError(f"{name} = {value}: expected more than 0")
+    if experiment.model.num_classes != len(CLASS_NAMES):
+        raise ConfigError(
+            f"model.num_classes = {experiment.model.num_classes}: data in the Cityscapes layout have {len(CLASS_NAMES)}"
+        )
 
 
 def _class_weights(experiment: Experiment, samples: Sequence[Sample]) -> Sequence[float] | None:
     """The weights that `train.loss.class_weights` names, of length `num_classes`; None for equal weights."""
-    choice, classes = experiment.train.loss.class_weights, experiment.model.num_classes
-    if choice == "none":
-        return None
+    choice = experiment.train.loss.class_weights
     if choice == "inverse_log":
-        return inverse_log_weights(count_pixels(samples, classes))
-    if classes != len(CITYSCAPES_CLASS_WEIGHTS):
-        raise ConfigError(
-            f"train.loss.class_weights = cityscapes is for 19 classes, model.num_classes is {classes}; "
-            "--set train.loss.class_weights=inverse_log computes them from the labels"
-        )
-    return CITYSCAPES_CLASS_WEIGHTS
+        return inverse_log_weights(count_pixels(samples, experiment.model.num_classes))
+    return CITYSCAPES_CLASS_WEIGHTS if choice == "cityscapes" else None
 
 
 def _batches(
@@ -174,77 +171,3 @@ def _batches(
             return {name: value[first : first + replica_batch] for name, value in batch.items()}
 
         yield strategy.experimental_distribute_values_from_function(replica_rows)
-
-
-class _Progress:
-    """The live line (step, losses, learning rate, images/s, time left), and the same numbers as rows."""
-
-    def __init__(self, name: str, config: TrainConfig, first_step: int) -> None:
-        self.config, self.first_step = config, first_step
-        self.interval = 0.5 if sys.stderr.isatty() else 20.0
-        self.bar = tqdm(
-            desc=name,
-            total=config.steps,
-            initial=first_step,
-            unit="step",
-            mininterval=self.interval,
-            dynamic_ncols=True,
-        )
-        self.sums: dict[str, Any] = {}
-        self.steps_in_sums = 0
-        self.text = "first step builds the graph"
-        self.bar.set_postfix_str(self.text)
-        self.started = self.shown = time.monotonic()
-        self.step_times: list[float] = []
-
-    def micro_step(self, done: int) -> None:
-        self.bar.set_postfix_str(f"{self.text}, micro-batch {done}", refresh=sys.stderr.isatty())
-
-    def step(self, step: int, losses: dict[str, tf.Tensor], learning_rate: Any) -> dict[str, float] | None:
-        """Counts a step. Returns the mean losses, rate and speed since the last row, every `log_every` steps."""
-        self.sums = {name: self.sums.get(name, 0.0) + value for name, value in losses.items()}
-        self.steps_in_sums += 1
-        self.bar.update()
-        due = step % self.config.log_every == 0 or step == self.config.steps
-        if step <= self.first_step + 3 or due or time.monotonic() - self.shown > self.interval:
-            self._show(learning_rate)
-        if step == self.first_step + 2:
-            self._announce_duration()
-        if not due:
-            return None
-        now = time.monotonic()
-        row = {("loss" if name == "total" else f"loss_{name}"): value for name, value in self._means().items()}
-        row["learning_rate"] = float(learning_rate)
-        row["images_per_second"] = self.steps_in_sums * self.config.batch_size / (now - self.started)
-        self.sums, self.steps_in_sums, self.started = {}, 0, now
-        return row
-
-    def _means(self) -> dict[str, float]:
-        return {name: float(value) / self.steps_in_sums for name, value in self.sums.items()}
-
-    def _show(self, learning_rate: Any) -> None:
-        means = self._means()  # waits for the step
-        now = time.monotonic()
-        speed = self.steps_in_sums * self.config.batch_size / (now - self.started)
-        heads = " ".join(f"{name} {value:.3f}" for name, value in means.items() if name != "total")
-        self.text = f"loss {means['total']:.3f} ({heads}), lr {float(learning_rate):.4f}, {speed:.3g} images/s"
-        self.bar.set_postfix_str(self.text)
-        self.step_times.append(now)
-        self.shown = now
-
-    def _announce_duration(self) -> None:
-        """After the second step, which is the first that does not build the graph."""
-        seconds = self.step_times[-1] - self.step_times[-2]
-        total = seconds * self.config.steps
-        duration = f"{total / 86400:.1f} days" if total > 172800 else f"{total / 3600:.1f} hours"
-        duration = f"{total / 60:.0f} minutes" if total < 7200 else duration
-        self.bar.write(
-            f"A step takes {seconds:.2f} s: {self.config.steps} steps take about {duration} on this machine.",
-            file=sys.stdout,
-        )
-
-    def clear(self) -> None:
-        self.bar.clear()
-
-    def close(self) -> None:
-        self.bar.close()

@@ -51,7 +51,7 @@ def test_micro_batches_are_announced_and_train(tiny_scenes, tmp_path, capfd):
 
 def test_too_little_memory_is_said_with_the_size(tiny_scenes, tmp_path, monkeypatch):
     monkeypatch.setattr("acfnet_tf.training.memory._available_bytes", lambda strategy: 2**20)
-    with pytest.raises(ConfigError, match=r"data.crop_size = 33,49: training needs about .* GiB"):
+    with pytest.raises(ConfigError, match=r"data.crop_size = 33,49: training needs about .* MiB"):
         train(tiny_experiment(), tmp_path, str(tiny_scenes))
 
 
@@ -79,7 +79,7 @@ def test_a_file_that_breaks_during_training_is_named(tiny_scenes, tmp_path, monk
         ("train.steps=0", "train.steps = 0: expected more than 0"),
         ("data.crop_size=0,33", "data.crop_size = 0"),
         ("train.micro_batch=3", "train.micro_batch = 3 does not divide"),
-        ("model.num_classes=4", "class_weights|classes"),
+        ("model.num_classes=4", "model.num_classes = 4: data in the Cityscapes layout have 19"),
         ("model.backbone=resnet7", "backbone must be one of resnet18"),
     ],
 )

@@ -1,0 +1,92 @@
+"""The live line of a training run, and the same numbers as rows."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import tensorflow as tf
+from tqdm import tqdm
+
+from acfnet_tf.config import TrainConfig
+
+
+class Progress:
+    """Step, losses, learning rate, images/s and time left, on a terminal or (less often) in a log.
+
+    Args:
+        name: of the run.
+        config: number of steps, global batch, how often a row is due.
+        first_step: steps that an earlier part of the run has done.
+    """
+
+    def __init__(self, name: str, config: TrainConfig, first_step: int) -> None:
+        self.config, self.first_step = config, first_step
+        self.interval = 0.5 if sys.stderr.isatty() else 20.0
+        self.bar = tqdm(
+            desc=name,
+            total=config.steps,
+            initial=first_step,
+            unit="step",
+            mininterval=self.interval,
+            dynamic_ncols=True,
+        )
+        self.sums: dict[str, Any] = {}
+        self.steps_in_sums = 0
+        self.text = "first step builds the graph"
+        self.bar.set_postfix_str(self.text)
+        self.started = self.shown = time.monotonic()
+        self.step_times: list[float] = []
+
+    def micro_step(self, done: int) -> None:
+        self.bar.set_postfix_str(f"{self.text}, micro-batch {done}", refresh=sys.stderr.isatty())
+
+    def step(self, step: int, losses: dict[str, tf.Tensor], learning_rate: Any) -> dict[str, float] | None:
+        """Counts a step. Returns the mean losses, rate and speed since the last row, every `log_every` steps."""
+        self.sums = {name: self.sums.get(name, 0.0) + value for name, value in losses.items()}
+        self.steps_in_sums += 1
+        self.bar.update()
+        due = step % self.config.log_every == 0 or step == self.config.steps
+        if step <= self.first_step + 3 or due or time.monotonic() - self.shown > self.interval:
+            self._show(learning_rate)
+        if step == self.first_step + 2:
+            self._announce_duration()
+        if not due:
+            return None
+        now = time.monotonic()
+        row = {("loss" if name == "total" else f"loss_{name}"): value for name, value in self._means().items()}
+        row["learning_rate"] = float(learning_rate)
+        row["images_per_second"] = self.steps_in_sums * self.config.batch_size / (now - self.started)
+        self.sums, self.steps_in_sums, self.started = {}, 0, now
+        return row
+
+    def _means(self) -> dict[str, float]:
+        return {name: float(value) / self.steps_in_sums for name, value in self.sums.items()}
+
+    def _show(self, learning_rate: Any) -> None:
+        means = self._means()  # waits for the step
+        now = time.monotonic()
+        speed = self.steps_in_sums * self.config.batch_size / (now - self.started)
+        heads = " ".join(f"{name} {value:.3f}" for name, value in means.items() if name != "total")
+        self.text = f"loss {means['total']:.3f} ({heads}), lr {float(learning_rate):.4f}, {speed:.3g} images/s"
+        self.bar.set_postfix_str(self.text)
+        self.step_times.append(now)
+        self.shown = now
+
+    def _announce_duration(self) -> None:
+        """After the second step, which is the first that does not build the graph."""
+        seconds = self.step_times[-1] - self.step_times[-2]
+        total = seconds * self.config.steps
+        duration = f"{total / 86400:.1f} days" if total > 172800 else f"{total / 3600:.1f} hours"
+        duration = f"{total / 60:.0f} minutes" if total < 7200 else duration
+        self.bar.write(
+            f"A step takes {seconds:.2f} s: {self.config.steps} steps take about {duration} on this machine.",
+            file=sys.stdout,
+        )
+
+    def clear(self) -> None:
+        self.bar.clear()
+
+    def close(self) -> None:
+        self.bar.close()
