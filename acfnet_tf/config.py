@@ -178,16 +178,21 @@ def small_twin(experiment: Experiment) -> Experiment:
             experiment.model, backbone="resnet18", backbone_width=16, channels=64, aspp_rates=(3, 6, 9)
         ),
         data=dataclasses.replace(
-            experiment.data, crop_size=(193, 193), scene_size=(256, 512), scene_train=400, scene_val=100
+            experiment.data,
+            crop_size=(193, 193),
+            scale_range=(0.75, 1.5),
+            scene_size=(256, 512),
+            scene_train=400,
+            scene_val=100,
         ),
         train=dataclasses.replace(
             experiment.train,
             loss=dataclasses.replace(experiment.train.loss, class_weights="inverse_log", ohem_min_kept=30_000),
-            steps=1_000,
-            learning_rate=0.02,
-            checkpoint_every=100,
-            validate_every=250,
-            validate_images=20,
+            steps=1_800,
+            learning_rate=0.1,
+            checkpoint_every=300,
+            validate_every=600,
+            validate_images=50,
         ),
         evaluation=dataclasses.replace(experiment.evaluation, window=(193, 193)),
     )
