@@ -5,6 +5,7 @@ from acfnet_tf.layers.class_attention import ClassAttentionBlock
 from acfnet_tf.layers.class_center import ClassCenterBlock
 from acfnet_tf.layers.class_center_fusion import ClassCenterFusion
 from acfnet_tf.layers.conv import Conv2D, ConvNormAct
+from acfnet_tf.layers.norm import SyncBatchNorm
 from acfnet_tf.layers.resize import ResizeLike
 
 __all__ = [
@@ -15,4 +16,5 @@ __all__ = [
     "Conv2D",
     "ConvNormAct",
     "ResizeLike",
+    "SyncBatchNorm",
 ]

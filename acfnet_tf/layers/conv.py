@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from acfnet_tf.layers.norm import SyncBatchNorm
+
 
 @keras.saving.register_keras_serializable("acfnet_tf")
 class Conv2D(keras.layers.Conv2D):
@@ -72,9 +74,6 @@ def _direct_dilation_is_differentiable(dtype: str) -> bool:
 class ConvNormAct(keras.layers.Layer):
     """Convolution, synchronised BatchNorm, ReLU: the unit of which backbone and heads consist.
 
-    BatchNorm's statistics are those of the global batch, over all replicas (Section 4.2: InPlaceABN-Sync). Its momentum
-    of 0.9 is the 0.1 of other frameworks, which weigh the new value instead of the old.
-
     Args:
         filters: number of output channels.
         kernel_size: odd.
@@ -109,9 +108,7 @@ class ConvNormAct(keras.layers.Layer):
             dtype=self.dtype_policy,
             name="conv",
         )
-        self.norm = keras.layers.BatchNormalization(
-            momentum=0.9, epsilon=epsilon, synchronized=True, dtype=self.dtype_policy, name="norm"
-        )
+        self.norm = SyncBatchNorm(epsilon=epsilon, dtype=self.dtype_policy, name="norm")
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         self.conv.build(input_shape)

@@ -16,6 +16,7 @@ from acfnet_tf.layers import (
     Conv2D,
     ConvNormAct,
     ResizeLike,
+    SyncBatchNorm,
 )
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)
@@ -177,5 +178,5 @@ def _classifier(num_classes: int, head: str) -> Conv2D:
 
 def _norm_act(x: keras.KerasTensor, epsilon: float, name: str) -> keras.KerasTensor:
     """Synchronised BatchNorm and ReLU behind a convolution that is not a `ConvNormAct`."""
-    x = keras.layers.BatchNormalization(momentum=0.9, epsilon=epsilon, synchronized=True, name=f"{name}_norm")(x)
+    x = SyncBatchNorm(epsilon=epsilon, name=f"{name}_norm")(x)
     return keras.layers.ReLU(name=f"{name}_act")(x)

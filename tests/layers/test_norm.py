@@ -1,0 +1,61 @@
+"""The fused form of synchronised BatchNorm equals Keras's composed one."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from acfnet_tf.layers import SyncBatchNorm
+
+
+def outputs_and_gradients(layer: keras.Layer, inputs: np.ndarray, weights: np.ndarray) -> list[np.ndarray]:
+    inputs = tf.constant(inputs)
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        outputs = layer(inputs, training=True)
+        loss = tf.reduce_sum(outputs * weights)
+    gradients = tape.gradient(loss, [inputs, layer.gamma.value, layer.beta.value])
+    return [value.numpy() for value in (outputs, *gradients, layer.moving_mean.value, layer.moving_variance.value)]
+
+
+@given(st.integers(0, 2**20), st.tuples(*[st.integers(1, 6)] * 4))
+@settings(deadline=None, max_examples=25)
+def test_outputs_gradients_and_moving_statistics_are_the_same(seed, shape):
+    rng = np.random.default_rng(seed)
+    inputs, weights = (rng.normal(0.5, 2.0, shape).astype(np.float32) for _ in range(2))
+    layers = SyncBatchNorm(), keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, synchronized=True)
+    for layer in layers:
+        layer.build(shape)
+        layer.gamma.assign(np.linspace(0.5, 2, shape[-1]))
+    ours, reference = (outputs_and_gradients(layer, inputs, weights) for layer in layers)
+    if np.prod(shape[:3]) < 4:  # hardly any variance: the gradient of the inputs is ill-conditioned
+        del ours[1], reference[1]
+    for a, b in zip(ours, reference, strict=True):
+        np.testing.assert_allclose(a, b, atol=2e-3 * max(1, np.abs(b).max()), rtol=1e-3)
+
+
+def test_one_replica_runs_the_fused_operation():
+    layer = SyncBatchNorm()
+    layer.build((None, None, None, 3))
+    function = tf.function(lambda x: layer(x, training=True)).get_concrete_function(tf.TensorSpec((2, 4, 4, 3)))
+    assert any(op.type.startswith("FusedBatchNorm") for op in function.graph.get_operations())
+
+
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "float64"])
+def test_every_dtype_policy_trains(policy):
+    layer = SyncBatchNorm(dtype=policy)
+    outputs = layer(np.random.default_rng(0).normal(size=(2, 4, 4, 3)), training=True)
+    assert outputs.dtype == layer.compute_dtype
+    np.testing.assert_allclose(np.mean(tf.cast(outputs, tf.float32), axis=(0, 1, 2)), 0, atol=2e-2)
+
+
+def test_frozen_or_inferring_it_uses_the_moving_statistics():
+    layer = SyncBatchNorm()
+    inputs = np.ones((1, 2, 2, 3), np.float32) * 5
+    np.testing.assert_allclose(layer(inputs, training=False), inputs, rtol=1e-4)
+    layer.trainable = False
+    np.testing.assert_allclose(layer(inputs, training=True), inputs, rtol=1e-4)
