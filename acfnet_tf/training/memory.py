@@ -11,11 +11,11 @@ import tensorflow as tf
 
 from acfnet_tf.config import ConfigError, Experiment
 
-ACTIVATION_COPIES = 1.2
+ACTIVATION_COPIES = 1.1
 """Memory that a sample takes in a training step, over the size of all layer outputs for it: what backpropagation
 keeps."""
 
-VARIABLE_COPIES = 6
+VARIABLE_COPIES = 5
 """Memory that a step takes whatever the batch, over the size of the weights: gradients, their sums over
 micro-batches, and working space. `benchmarks/README.md` has the measurements behind both numbers."""
 

@@ -9,6 +9,14 @@ import sys
 
 import tensorflow as tf
 
+SETTINGS = (
+    # Large steps make a chaotic system of the first ones: rounding errors grow by orders of magnitude.
+    "train.learning_rate=0.003",
+    # At the start no pixel is that hard, so that the hardest third of the pixels is what bootstrapping keeps.
+    "train.loss.ohem_threshold=0.001",
+    "train.loss.ohem_min_kept=2000",
+)
+
 
 def main(replicas: str, mode: str, data_dir: str, run_dir: str) -> None:
     cpu = tf.config.list_physical_devices("CPU")[0]
@@ -32,7 +40,7 @@ def main(replicas: str, mode: str, data_dir: str, run_dir: str) -> None:
         acfnet_tf.training.train.create_model = without_synchronization
     if mode == "local_bootstrapping":
         acfnet_tf.losses.ohem.replica_sum = lambda value: value
-    acfnet_tf.training.train.train(tiny_experiment("acf_aspp_ob"), run_dir, data_dir)
+    acfnet_tf.training.train.train(tiny_experiment("acf_aspp_ob", *SETTINGS), run_dir, data_dir)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ def test_weight_decay_is_l2_in_the_gradient_before_momentum():
         optimizer.apply([tf.constant(gradient)], [variable])
         velocity = 0.9 * velocity + np.array(gradient) + 0.01 * weight
         weight = weight - 0.1 * velocity
-    np.testing.assert_allclose(np.array(variable), weight, rtol=1e-6)
+    np.testing.assert_allclose(variable.numpy(), weight, rtol=1e-6)
 
 
 def test_learning_rate_is_poly():

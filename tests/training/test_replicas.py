@@ -28,7 +28,7 @@ def trained(tiny_scenes, tmp_path_factory):
         model = keras.models.load_model(run_dir / "model.keras")
         with (run_dir / "metrics.csv").open() as stream:
             losses = [float(row["loss"]) for row in csv.DictReader(stream) if row["split"] == "train"]
-        return {weight.path: np.array(weight) for weight in model.weights}, np.array(losses)
+        return {weight.path: weight.numpy() for weight in model.weights}, np.array(losses)
 
     return train
 

@@ -17,7 +17,7 @@ class Stopped(Exception):
 
 
 def weights_of(model_file):
-    return [np.array(weight) for weight in keras.models.load_model(model_file).weights]
+    return [weight.numpy() for weight in keras.models.load_model(model_file).weights]
 
 
 def metrics_of(run_dir):

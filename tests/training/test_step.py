@@ -40,7 +40,7 @@ def test_accumulated_micro_batches_equal_the_whole_batch(micro_batch):
         step = TrainStep(tf.distribute.get_strategy(), model, optimizer, loss, replica_batch=4, micro_batch=size)
         losses = [float(step(batch)["total"]) for batch in batches]
         assert int(optimizer.iterations) == 3
-        results.append((losses, [np.array(weight) for weight in model.weights]))
+        results.append((losses, [weight.numpy() for weight in model.weights]))
     np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-5)
     for whole, accumulated in zip(results[0][1], results[1][1], strict=True):
         np.testing.assert_allclose(whole, accumulated, atol=1e-6)
