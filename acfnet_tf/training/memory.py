@@ -32,14 +32,12 @@ def choose_micro_batch(model: keras.Model, experiment: Experiment, strategy: tf.
     Raises:
         ConfigError: not even one sample fits, or `train.micro_batch` does not divide a replica's batch.
     """
-    train, (height, width) = experiment.train, experiment.data.crop_size
-    replicas = strategy.num_replicas_in_sync
-    replica_batch = train.batch_size // replicas
-    shared = f"train.batch_size {train.batch_size} / {replicas} device(s) = {replica_batch}"
-    if train.micro_batch is not None:
-        if train.micro_batch < 1 or replica_batch % train.micro_batch:
-            raise ConfigError(f"train.micro_batch = {train.micro_batch} does not divide {shared}")
-        return train.micro_batch, f"Micro-batch: {train.micro_batch} of {replica_batch} (train.micro_batch)."
+    chosen, (height, width) = experiment.train.micro_batch, experiment.data.crop_size
+    replica_batch = experiment.train.batch_size // strategy.num_replicas_in_sync
+    if chosen is not None:
+        if chosen < 1 or replica_batch % chosen:
+            raise ConfigError(f"train.micro_batch = {chosen} does not divide {replica_batch}, the batch of one device")
+        return chosen, "Memory: not estimated, as train.micro_batch is set." + _how(chosen, replica_batch)
 
     fixed, per_sample = training_bytes(model, (height, width))
     available = _available_bytes(strategy) * USABLE
@@ -52,11 +50,15 @@ def choose_micro_batch(model: keras.Model, experiment: Experiment, strategy: tf.
         )
     micro_batch = max(size for size in range(1, replica_batch + 1) if replica_batch % size == 0 and size <= fitting)
     line = f"Memory: {_readable(available)} free on each device; a step needs about {need}."
+    return micro_batch, line + _how(micro_batch, replica_batch)
+
+
+def _how(micro_batch: int, replica_batch: int) -> str:
     if micro_batch == replica_batch:
-        return micro_batch, f"{line} The batch of {replica_batch} goes through at once."
-    return micro_batch, (
-        f"{line} The batch of {replica_batch} goes through in {replica_batch // micro_batch} micro-batches of "
-        f"{micro_batch}, gradients accumulated: BatchNorm statistics are per micro-batch. (--set train.micro_batch=N)"
+        return f" The batch of {replica_batch} goes through at once."
+    return (
+        f" The batch of {replica_batch} goes through in {replica_batch // micro_batch} micro-batches of {micro_batch}, "
+        "gradients accumulated: BatchNorm statistics are per micro-batch. (train.micro_batch=N sets another size.)"
     )
 
 

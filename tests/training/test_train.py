@@ -45,7 +45,7 @@ def test_micro_batches_are_announced_and_train(tiny_scenes, tmp_path, capfd):
     experiment = tiny_experiment("acf_aspp_ob", "train.micro_batch=2", "train.steps=2")
     train(experiment, tmp_path, str(tiny_scenes))
     printed = capfd.readouterr().out
-    assert "Micro-batch: 2 of 4" in printed
+    assert "in 2 micro-batches of 2, gradients accumulated: BatchNorm statistics are per micro-batch" in printed
     assert "2 steps take about" in printed
 
 
