@@ -188,10 +188,10 @@ def small_twin(experiment: Experiment) -> Experiment:
         train=dataclasses.replace(
             experiment.train,
             loss=dataclasses.replace(experiment.train.loss, class_weights="inverse_log", ohem_min_kept=30_000),
-            steps=1_800,
+            steps=2_000,
             learning_rate=0.1,
-            checkpoint_every=300,
-            validate_every=600,
+            checkpoint_every=500,
+            validate_every=500,
             validate_images=50,
         ),
         evaluation=dataclasses.replace(experiment.evaluation, window=(193, 193)),

@@ -188,5 +188,5 @@ def draw_style(rng: Random) -> Style:
         side_light=(1 + sun, 1 - sun),
         brightness=(light * (1 + warm), light, light * (1 - warm)),
         noise=rng.uniform(2.0, 5.0),
-        bare=rng.uniform(0.10, 0.30),
+        bare=rng.uniform(0.05, 0.25),
     )
