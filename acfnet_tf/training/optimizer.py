@@ -34,10 +34,14 @@ class L2SGD(keras.optimizers.SGD):
         return super().get_config() | {"l2": self.l2}
 
 
-def create_optimizer(config: TrainConfig) -> L2SGD:
-    """The paper's optimizer; learning rate of step i: learning_rate · (1 − i / steps) ^ poly_power."""
-    schedule = keras.optimizers.schedules.PolynomialDecay(
+def create_schedule(config: TrainConfig) -> keras.optimizers.schedules.LearningRateSchedule:
+    """The "poly" policy; learning rate of step i (from 0): learning_rate · (1 − i / steps) ^ poly_power."""
+    return keras.optimizers.schedules.PolynomialDecay(
         config.learning_rate, config.steps, end_learning_rate=0.0, power=config.poly_power
     )
+
+
+def create_optimizer(config: TrainConfig) -> L2SGD:
+    """The paper's optimizer."""
     # A name of its own choice would count up, and a checkpoint knows variables by name.
-    return L2SGD(schedule, momentum=config.momentum, l2=config.weight_decay, name="sgd")
+    return L2SGD(create_schedule(config), momentum=config.momentum, l2=config.weight_decay, name="sgd")

@@ -10,6 +10,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from acfnet_tf.config import TrainConfig
+from acfnet_tf.training.optimizer import create_schedule
 
 
 class Progress:
@@ -23,6 +24,7 @@ class Progress:
 
     def __init__(self, name: str, config: TrainConfig, first_step: int) -> None:
         self.config, self.first_step = config, first_step
+        self.schedule = create_schedule(config)
         self.interval = 0.5 if sys.stderr.isatty() else 20.0
         self.bar = tqdm(
             desc=name,
@@ -42,21 +44,21 @@ class Progress:
     def micro_step(self, done: int) -> None:
         self.bar.set_postfix_str(f"{self.text}, micro-batch {done}", refresh=sys.stderr.isatty())
 
-    def step(self, step: int, losses: dict[str, tf.Tensor], learning_rate: Any) -> dict[str, float] | None:
+    def step(self, step: int, losses: dict[str, tf.Tensor]) -> dict[str, float] | None:
         """Counts a step. Returns the mean losses, rate and speed since the last row, every `log_every` steps."""
         self.sums = {name: self.sums.get(name, 0.0) + value for name, value in losses.items()}
         self.steps_in_sums += 1
         self.bar.update()
         due = step % self.config.log_every == 0 or step == self.config.steps
         if step <= self.first_step + 3 or due or time.monotonic() - self.shown > self.interval:
-            self._show(learning_rate)
+            self._show(step)
         if step == self.first_step + 2:
             self._announce_duration()
         if not due:
             return None
         now = time.monotonic()
         row = {("loss" if name == "total" else f"loss_{name}"): value for name, value in self._means().items()}
-        row["learning_rate"] = float(learning_rate)
+        row["learning_rate"] = self._learning_rate(step)
         row["images_per_second"] = self.steps_in_sums * self.config.batch_size / (now - self.started)
         self.sums, self.steps_in_sums, self.started = {}, 0, now
         return row
@@ -64,12 +66,16 @@ class Progress:
     def _means(self) -> dict[str, float]:
         return {name: float(value) / self.steps_in_sums for name, value in self.sums.items()}
 
-    def _show(self, learning_rate: Any) -> None:
+    def _learning_rate(self, step: int) -> float:
+        """The one that step number `step`, counted from 1, was taken with."""
+        return float(self.schedule(step - 1))
+
+    def _show(self, step: int) -> None:
         means = self._means()  # waits for the step
         now = time.monotonic()
         speed = self.steps_in_sums * self.config.batch_size / (now - self.started)
         heads = " ".join(f"{name} {value:.3f}" for name, value in means.items() if name != "total")
-        self.text = f"loss {means['total']:.3f} ({heads}), lr {float(learning_rate):.4f}, {speed:.3g} images/s"
+        self.text = f"loss {means['total']:.3f} ({heads}), lr {self._learning_rate(step):.4g}, {speed:.3g} images/s"
         self.bar.set_postfix_str(self.text)
         self.step_times.append(now)
         self.shown = now

@@ -86,7 +86,7 @@ def train(experiment: Experiment, run_dir: str | Path, data_dir: str | None = No
     while step < config.steps:
         losses = train_step(next(batches), progress.micro_step)
         step += 1
-        row = progress.step(step, losses, optimizer.learning_rate)
+        row = progress.step(step, losses)
         if row:
             folder.log(step, "train", **row)
         last = step == config.steps

@@ -30,7 +30,7 @@ def test_every_row_of_the_tables_trains_a_step(name, tiny_scenes, tmp_path, capf
     with (tmp_path / "run" / "metrics.csv").open() as stream:
         training, validation = csv.DictReader(stream)
     assert np.isfinite([float(training[f"loss_{head}"]) for head in heads]).all()
-    assert float(training["learning_rate"]) > 0
+    assert float(training["learning_rate"]) == experiment.train.learning_rate
     assert float(validation["miou_fine"]) >= 0
 
 
