@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import tensorflow as tf
@@ -20,10 +22,11 @@ class Progress:
         name: of the run.
         config: number of steps, global batch, how often a row is due.
         first_step: steps that an earlier part of the run has done.
+        micro_steps: micro-batches of a step.
     """
 
-    def __init__(self, name: str, config: TrainConfig, first_step: int) -> None:
-        self.config, self.first_step = config, first_step
+    def __init__(self, name: str, config: TrainConfig, first_step: int, micro_steps: int) -> None:
+        self.config, self.first_step, self.micro_steps = config, first_step, micro_steps
         self.schedule = create_schedule(config)
         self.interval = 0.5 if sys.stderr.isatty() else 20.0
         self.bar = tqdm(
@@ -39,10 +42,15 @@ class Progress:
         self.text = "first step builds the graph"
         self.bar.set_postfix_str(self.text)
         self.started = self.shown = time.monotonic()
-        self.step_times: list[float] = []
+        self.laps: list[float] = []
 
     def micro_step(self, done: int) -> None:
-        self.bar.set_postfix_str(f"{self.text}, micro-batch {done}", refresh=sys.stderr.isatty())
+        """Shows that a long step is under way, `done` of its micro-batches being behind."""
+        now = time.monotonic()
+        due = now - self.shown > self.interval
+        self.bar.set_postfix_str(f"{self.text}, next: {done}/{self.micro_steps} micro-batches", refresh=due)
+        self.shown = now if due else self.shown
+        self._announce_duration(now, self.micro_steps)
 
     def step(self, step: int, losses: dict[str, tf.Tensor]) -> dict[str, float] | None:
         """Counts a step. Returns the mean losses, rate and speed since the last row, every `log_every` steps."""
@@ -52,8 +60,8 @@ class Progress:
         due = step % self.config.log_every == 0 or step == self.config.steps
         if step <= self.first_step + 3 or due or time.monotonic() - self.shown > self.interval:
             self._show(step)
-        if step == self.first_step + 2:
-            self._announce_duration()
+        if self.micro_steps == 1:
+            self._announce_duration(time.monotonic(), 1)
         if not due:
             return None
         now = time.monotonic()
@@ -77,12 +85,14 @@ class Progress:
         heads = " ".join(f"{name} {value:.3f}" for name, value in means.items() if name != "total")
         self.text = f"loss {means['total']:.3f} ({heads}), lr {self._learning_rate(step):.4g}, {speed:.3g} images/s"
         self.bar.set_postfix_str(self.text)
-        self.step_times.append(now)
         self.shown = now
 
-    def _announce_duration(self) -> None:
-        """After the second step, which is the first that does not build the graph."""
-        seconds = self.step_times[-1] - self.step_times[-2]
+    def _announce_duration(self, now: float, laps_of_a_step: int) -> None:
+        """After the second lap (step or micro-batch), which is the first that does not build the graph."""
+        self.laps.append(now)
+        if len(self.laps) != 2:
+            return
+        seconds = (self.laps[1] - self.laps[0]) * laps_of_a_step
         total = seconds * self.config.steps
         duration = f"{total / 86400:.1f} days" if total > 172800 else f"{total / 3600:.1f} hours"
         duration = f"{total / 60:.0f} minutes" if total < 7200 else duration
@@ -91,8 +101,13 @@ class Progress:
             file=sys.stdout,
         )
 
-    def clear(self) -> None:
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Around what is no training: it is not counted as such."""
         self.bar.clear()
+        before = time.monotonic()
+        yield
+        self.started += time.monotonic() - before
 
     def close(self) -> None:
         self.bar.close()

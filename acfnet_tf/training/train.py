@@ -81,7 +81,7 @@ def train(experiment: Experiment, run_dir: str | Path, data_dir: str | None = No
     )
     predictor = Predictor(model)
     batches = _batches(strategy, training_samples, experiment.data, config, step)
-    progress = Progress(experiment.name, config, step)
+    progress = Progress(experiment.name, config, step, train_step.micro_steps)
     last_checkpoint = time.monotonic()
     while step < config.steps:
         losses = train_step(next(batches), progress.micro_step)
@@ -91,8 +91,8 @@ def train(experiment: Experiment, run_dir: str | Path, data_dir: str | None = No
             folder.log(step, "train", **row)
         last = step == config.steps
         if last or step % config.validate_every == 0:
-            progress.clear()
-            matrices = evaluate(predictor, validation_samples, experiment.model.num_classes)
+            with progress.paused():
+                matrices = evaluate(predictor, validation_samples, experiment.model.num_classes)
             scores = {f"miou_{head}": matrix.mean_iou() for head, matrix in matrices.items()}
             folder.log(step, "val", **scores)
             heads = ", ".join(f"{head} {100 * matrix.mean_iou():.2f} %" for head, matrix in matrices.items())
