@@ -182,7 +182,7 @@ def small_twin(experiment: Experiment) -> Experiment:
             crop_size=(193, 193),
             scale_range=(0.75, 1.5),
             scene_size=(256, 512),
-            scene_train=400,
+            scene_train=1_600,
             scene_val=100,
         ),
         train=dataclasses.replace(
