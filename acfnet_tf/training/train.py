@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -81,27 +82,26 @@ def train(experiment: Experiment, run_dir: str | Path, data_dir: str | None = No
     )
     predictor = Predictor(model)
     batches = _batches(strategy, training_samples, experiment.data, config, step)
-    progress = Progress(experiment.name, config, step, train_step.micro_steps)
-    last_checkpoint = time.monotonic()
-    while step < config.steps:
-        losses = train_step(next(batches), progress.micro_step)
-        step += 1
-        row = progress.step(step, losses)
-        if row:
-            folder.log(step, "train", **row)
-        last = step == config.steps
-        if last or step % config.validate_every == 0:
-            with progress.paused():
-                matrices = evaluate(predictor, validation_samples, experiment.model.num_classes)
-            scores = {f"miou_{head}": matrix.mean_iou() for head, matrix in matrices.items()}
-            folder.log(step, "val", **scores)
-            heads = ", ".join(f"{head} {100 * matrix.mean_iou():.2f} %" for head, matrix in matrices.items())
-            print(f"step {step}: mIoU on {len(validation_samples)} validation images: {heads}", flush=True)
-        overdue = time.monotonic() - last_checkpoint > SECONDS_BETWEEN_CHECKPOINTS
-        if last or overdue or step % config.checkpoint_every == 0:
-            folder.save_checkpoint(step)
-            last_checkpoint = time.monotonic()
-    progress.close()
+    with contextlib.closing(Progress(experiment.name, config, step, train_step.micro_steps)) as progress:
+        last_checkpoint = time.monotonic()
+        while step < config.steps:
+            losses = train_step(next(batches), progress.micro_step)
+            step += 1
+            row = progress.step(step, losses)
+            if row:
+                folder.log(step, "train", **row)
+            last = step == config.steps
+            if last or step % config.validate_every == 0:
+                with progress.paused():
+                    matrices = evaluate(predictor, validation_samples, experiment.model.num_classes)
+                scores = {f"miou_{head}": matrix.mean_iou() for head, matrix in matrices.items()}
+                folder.log(step, "val", **scores)
+                heads = ", ".join(f"{head} {100 * matrix.mean_iou():.2f} %" for head, matrix in matrices.items())
+                print(f"step {step}: mIoU on {len(validation_samples)} validation images: {heads}", flush=True)
+            overdue = time.monotonic() - last_checkpoint > SECONDS_BETWEEN_CHECKPOINTS
+            if last or overdue or step % config.checkpoint_every == 0:
+                folder.save_checkpoint(step)
+                last_checkpoint = time.monotonic()
     folder.save_model(model)
     return folder.model_file
 
