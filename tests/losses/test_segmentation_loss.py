@@ -72,6 +72,14 @@ def test_online_bootstrapping_equals_a_sort_and_leaves_other_heads_alone(batch, 
     )
 
 
+def test_a_micro_batch_keeps_its_share_of_the_hardest_pixels():
+    rng = np.random.default_rng(2)
+    logits, labels = rng.normal(size=(1, 8, 8, 3)).astype(np.float32), rng.integers(0, 3, (1, 8, 8))
+    config = LossConfig(ohem=True, ohem_threshold=0.001, ohem_min_kept=40)
+    part = float(SegmentationLoss(config)({"fine": logits}, labels, share=0.25)["fine"])
+    assert part == pytest.approx(0.25 * reference_head_loss(logits, labels, np.ones(3), (0.001, 10)), rel=1e-5)
+
+
 def test_the_gradient_is_that_of_the_kept_pixels_only():
     rng = np.random.default_rng(0)
     logits = tf.constant(rng.normal(0, 3, (1, 6, 6, 4)), tf.float32)
