@@ -3,9 +3,10 @@
 All 19 evaluated classes and void occur, in perspective, with texture, light, occlusion and sensor noise. The scenes
 have one scientific property, the argument of the paper's Section 3.1.1: **the look of a class varies much between
 images and little within one, and look-alike classes overlap across images but not within one**
-(`scene_styles.LOOK_ALIKES`: building/wall/fence, car/truck/bus/train, person/rider, vegetation/terrain, ...). In the larger part of the images
-a class has its typical look, in the others any look of its group. A part of the objects shows no tell-tale of its class — no windows, wheels, slats or sign face — and is settled by what its
-class looks like in the rest of *this* image: what a class center holds.
+(`scene_styles.LOOK_ALIKES`: building/wall/fence, car/truck/bus/train, person/rider, vegetation/terrain, ...). In the
+larger part of the images a class has its typical look, in the others any look of its group. A part of the objects
+shows no tell-tale of its class — no windows, wheels, slats or sign face — and is settled by what its class looks like
+in the rest of *this* image: what a class center holds.
 
 `write_street_scenes` writes a tree in the Cityscapes layout, which the ordinary Cityscapes reader and the official
 scripts read.
