@@ -41,6 +41,9 @@ _RUN_DIR = flags.DEFINE_string("run_dir", None, "Run folder; runs/EXPERIMENT by 
 _SPLIT = flags.DEFINE_enum("split", None, ["train", "val", "trainval", "test"], "Split; data.val_split by default.")
 _INPUT = flags.DEFINE_string("input", None, "predict: an image or a folder of images.")
 _OUTPUT = flags.DEFINE_string("output", None, "predict: folder for the results; RUN_DIR/predictions by default.")
+_INIT_FROM = flags.DEFINE_string("init_from", None, "train: run folder or .keras file to take initial weights from.")
+_CLUSTER = flags.DEFINE_list("cluster", [], "train, evaluate: HOST:PORT of all workers; the first is the chief.")
+_WORKER = flags.DEFINE_integer("worker", None, "train, evaluate: which of --cluster this process is, from 0.")
 _SUBMISSION = flags.DEFINE_bool("submission", False, "predict: write files for the Cityscapes test server.")
 _IMAGES = flags.DEFINE_integer("images", 8, "visualize: how many images of the split.", lower_bound=1)
 
@@ -50,6 +53,7 @@ def main(arguments: list[str]) -> None:
     with _silent_stderr():
         from acfnet_tf import commands
         from acfnet_tf.config import UserError
+        from acfnet_tf.training.interruption import Stopped
 
     try:
         # "--set a=1 b=2" works like "--set a=1 --set b=2".
@@ -63,10 +67,16 @@ def main(arguments: list[str]) -> None:
             output=_OUTPUT.value,
             submission=_SUBMISSION.value,
             images=_IMAGES.value,
+            init_from=_INIT_FROM.value,
+            cluster=_CLUSTER.value,
+            worker=_WORKER.value,
         )
         getattr(commands, _MODE.value)(request)
     except UserError as error:
         sys.exit(f"Error: {error}")
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr, flush=True)
+        sys.exit(stopped.status)
     except KeyboardInterrupt:
         sys.exit(130)
 

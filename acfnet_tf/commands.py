@@ -10,12 +10,13 @@ from acfnet_tf.config import ConfigError, Experiment, UserError, load_experiment
 from acfnet_tf.data.cityscapes import Sample, list_samples
 from acfnet_tf.data.cityscapes_labels import CLASS_NAMES
 from acfnet_tf.data.source import DataSource, open_data
-from acfnet_tf.evaluation.evaluate import evaluate as evaluate_samples
 from acfnet_tf.evaluation.report import describe_inference, write_report
 from acfnet_tf.evaluation.submission import write_submission
 from acfnet_tf.inference.predictor import Predictor
-from acfnet_tf.training.run_folder import CONFIG_FILE, read_config
+from acfnet_tf.training.run_folder import BEST_MODEL_FILE, CONFIG_FILE, read_config
+from acfnet_tf.training.strategy import join_workers, read_tf_config, write_tf_config
 from acfnet_tf.training.train import train as train_experiment
+from acfnet_tf.training.validation import evaluate_shared
 from acfnet_tf.visualization.palette import class_colors
 from acfnet_tf.visualization.panels import write_panels
 from acfnet_tf.visualization.predict import predict_files
@@ -34,6 +35,9 @@ class Request:
     output: str | None = None
     submission: bool = False
     images: int = 8
+    init_from: str | None = None
+    cluster: Sequence[str] = ()
+    worker: int | None = None
 
     @property
     def folder(self) -> Path:
@@ -42,20 +46,37 @@ class Request:
 
 def train(request: Request) -> None:
     """Trains or continues an experiment."""
-    experiment = load_experiment(request.experiment, request.overrides)
+    overrides = [*request.overrides]
+    if request.cluster:
+        _name_cluster(request)
+        overrides.append("train.strategy=multi_worker")
+    if request.init_from:
+        overrides.append(f"train.init_from={request.init_from}")
+    experiment = load_experiment(request.experiment, overrides)
     model_file = train_experiment(experiment, request.folder, request.data_dir)
-    print(f"Trained model: {model_file}\nMetrics: {request.folder / 'metrics.csv'}, {request.folder / 'tensorboard'}")
+    if not model_file.exists():  # not the chief's process
+        return
+    print(
+        f"Trained model: {model_file} (at the best validation: {model_file.with_name(BEST_MODEL_FILE).name})\n"
+        f"Metrics: {request.folder / 'metrics.csv'}, {request.folder / 'tensorboard'}"
+    )
     print(f"Next: python main.py --mode=evaluate {_same_run(request)}")
 
 
 def evaluate(request: Request) -> None:
-    """Measures the trained model on a split and writes the report into the run folder."""
+    """Measures the trained model on a split, on all workers, and writes the report into the run folder."""
+    if request.cluster:
+        _name_cluster(request)
+    several = len(read_tf_config()[0]) > 1
+    workers = join_workers("multi_worker" if several else "one_device")
     experiment, predictor = _trained(request)
     source, samples, split = _samples(request, experiment)
     print(f"{len(samples)} images of {split}: {describe_inference(experiment.evaluation)}")
     if any(sample.label is None for sample in samples):
         raise UserError(f"split {split} of {source.root} has no masks to evaluate against")
-    matrices = evaluate_samples(predictor, samples, experiment.model.num_classes)
+    matrices = evaluate_shared(workers, predictor, samples, experiment.model.num_classes)
+    if not workers.is_chief:
+        return
     report = write_report(
         request.folder,
         matrices,
@@ -94,6 +115,12 @@ def visualize(request: Request) -> None:
     )
     print(f"Panels (image | truth | coarse | fine): {sheet}")
     print(f"Next: python main.py --mode=predict {_same_run(request)} --input=FILE_OR_FOLDER")
+
+
+def _name_cluster(request: Request) -> None:
+    if request.worker is None:
+        raise ConfigError("--cluster wants --worker=INDEX too: which of its addresses this process is, from 0")
+    write_tf_config(request.cluster, request.worker)
 
 
 def _trained(request: Request) -> tuple[Experiment, Predictor]:

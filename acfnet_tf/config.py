@@ -82,7 +82,7 @@ class LossConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Section 4.2. `batch_size` is the global batch, over all replicas."""
+    """Section 4.2. `batch_size` is the global batch, over all replicas. `docs/training.md` explains every field."""
 
     loss: LossConfig = field(default_factory=LossConfig)
     steps: int = 40_000
@@ -92,7 +92,15 @@ class TrainConfig:
     momentum: float = 0.9
     weight_decay: float = 0.0005
     poly_power: float = 0.9
-    strategy: Literal["mirrored", "one_device"] = "mirrored"
+    head_lr_multiplier: float = 1.0
+    clip_norm: float | None = None
+    ema_momentum: float | None = None
+    init_from: str | None = None
+    max_nonfinite_steps: int = 0
+    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    rematerialize: bool = False
+    xla: bool = False
+    strategy: Literal["mirrored", "multi_worker", "one_device"] = "mirrored"
     seed: int = 0
     log_every: int = 20
     checkpoint_every: int = 500

@@ -31,6 +31,7 @@ def training_dataset(
     batch_size: int,
     first_sample: int,
     last_sample: int,
+    rows: range | None = None,
 ) -> tf.data.Dataset:
     """Batches of augmented samples first_sample ≤ g < last_sample, in order; a last incomplete batch is dropped.
 
@@ -40,6 +41,8 @@ def training_dataset(
         samples: the training set.
         config: crop size, scale range, flip; `parallel_calls` changes the speed, never the result.
         seed: of order and augmentation.
+        batch_size: of the global batch, of which `first_sample` begins one.
+        rows: which samples of every global batch to read, all by default; the others are not touched.
 
     Returns:
         A dataset of {"image": (batch, h, w, 3) float32 RGB in 0–255, "label": (batch, h, w) uint8 trainIds with 255 =
@@ -66,13 +69,16 @@ def training_dataset(
         with tf.control_dependencies([tf.debugging.Assert(known, ["values that are no labelIds in", labels[file]])]):
             return {"image": image, "label": tf.identity(label), "index": index}
 
+    rows = rows or range(batch_size)
     dataset = tf.data.Dataset.range(first_sample, last_sample)
+    if len(rows) < batch_size:
+        dataset = dataset.filter(lambda index: (index % batch_size >= rows.start) & (index % batch_size < rows.stop))
     parallel_calls = config.parallel_calls or os.cpu_count()
     dataset = dataset.map(load, num_parallel_calls=parallel_calls, deterministic=True)
     # Nothing is left to tune, and the tuner's thread has been seen to block the end of an iterator for good.
     options = tf.data.Options()
     options.autotune.enabled = False
-    return dataset.batch(batch_size, drop_remainder=True).prefetch(2).with_options(options)
+    return dataset.batch(len(rows), drop_remainder=True).prefetch(2).with_options(options)
 
 
 def sample_file_index(seed: int, index: int | tf.Tensor, num_files: int) -> tf.Tensor:

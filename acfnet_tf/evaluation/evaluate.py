@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -16,9 +16,17 @@ from acfnet_tf.metrics.confusion import ConfusionMatrix
 
 
 def evaluate(
-    predictor: Predictor, samples: Sequence[Sample], num_classes: int, *, progress: bool = True
+    predictor: Predictor,
+    samples: Sequence[Sample],
+    num_classes: int,
+    *,
+    progress: bool = True,
+    stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, ConfusionMatrix]:
     """Labels every sample, one image at a time at its own size, and counts against its truth.
+
+    Args:
+        stop: asked after every image whether to leave out the rest.
 
     Returns:
         {head: confusion matrix over all samples}, for every head of the model.
@@ -36,6 +44,8 @@ def evaluate(
     for image, label in pairs:
         for head, prediction in predictor.labels(image).items():
             matrices[head].update(label, prediction)
+        if stop():
+            break
     return matrices
 
 

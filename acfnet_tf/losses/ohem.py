@@ -6,7 +6,7 @@ import math
 
 import tensorflow as tf
 
-from acfnet_tf.losses.replicas import replica_sum
+from acfnet_tf.replicas import replica_sum
 
 
 def hard_pixels(cross_entropy: tf.Tensor, valid: tf.Tensor, threshold: float, min_kept: tf.Tensor | int) -> tf.Tensor:

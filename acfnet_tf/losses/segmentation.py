@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from acfnet_tf.config import LossConfig
 from acfnet_tf.losses.ohem import hard_pixels
-from acfnet_tf.losses.replicas import replica_sum
+from acfnet_tf.replicas import replica_sum
 
 
 class SegmentationLoss:

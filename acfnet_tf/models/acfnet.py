@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import keras
@@ -47,13 +48,14 @@ class ACFNet(keras.Model):
         backbone: "resnet18", "resnet34", "resnet50", "resnet101" or "resnet152".
         context: "aspp" puts ASPP between backbone and coarse segmentation.
         class_feature: what the fine segmentation is given of the class centers; None: there is one segmentation, the
-        base
-            network's own.
+            base network's own.
         channels: of class centers, attentional class feature, ASPP and fusion.
         aspp_rates: dilation rates of ASPP.
         output_stride: of the backbone.
         backbone_width, stride_in, stem, conv_bias, batch_norm_epsilon: variant of the backbone; see
             `acfnet_tf.backbones.resnet`.
+        dtype: policy of all layers, such as "float32" or "mixed_bfloat16"; None: Keras's global one. Whatever it is,
+            normalisation of the image, logits, probabilities and the means of class centers are float32.
 
     Call arguments:
         images: (B, H, W, 3) RGB in 0–255, any float or integer dtype, any H and W from 1 on. Normalisation is inside.
@@ -85,6 +87,7 @@ class ACFNet(keras.Model):
         stem: Literal["7x7", "deep_64", "deep_128"] = "7x7",
         conv_bias: bool = False,
         batch_norm_epsilon: float = 1e-5,
+        dtype: str | dict[str, Any] | keras.DTypePolicy | None = None,
         **kwargs: Any,
     ) -> None:
         if context not in CONTEXTS:
@@ -93,48 +96,52 @@ class ACFNet(keras.Model):
             raise ValueError(f"class_feature must be one of {CLASS_FEATURES}, not {class_feature!r}")
         epsilon = batch_norm_epsilon
 
-        # === Base network: feature map, coarse and auxiliary segmentation ===
-        images = keras.Input((None, None, 3), name="images")
-        normalized = keras.layers.Normalization(
-            mean=PIXEL_MEAN, variance=[deviation**2 for deviation in PIXEL_STD], name="normalization"
-        )(images)
-        *_, next_to_last, features = resnet(
-            normalized,
-            backbone,
-            output_stride=output_stride,
-            width=backbone_width,
-            stride_in=stride_in,
-            stem=stem,
-            conv_bias=conv_bias,
-            batch_norm_epsilon=epsilon,
-        )
-        if context == "aspp":
-            features = ASPP(channels, aspp_rates, epsilon=epsilon, name="aspp")(features)
-        auxiliary = ConvNormAct(channels // 2, 3, epsilon=epsilon, name="aux_conv")(next_to_last)
-        aux = _classifier(num_classes, "aux")(auxiliary)
+        with _dtype_policy(dtype):
+            # === Base network: feature map, coarse and auxiliary segmentation ===
+            images = keras.Input((None, None, 3), name="images")
+            normalized = keras.layers.Normalization(
+                mean=PIXEL_MEAN,
+                variance=[deviation**2 for deviation in PIXEL_STD],
+                dtype="float32",
+                name="normalization",
+            )(images)
+            *_, next_to_last, features = resnet(
+                normalized,
+                backbone,
+                output_stride=output_stride,
+                width=backbone_width,
+                stride_in=stride_in,
+                stem=stem,
+                conv_bias=conv_bias,
+                batch_norm_epsilon=epsilon,
+            )
+            if context == "aspp":
+                features = ASPP(channels, aspp_rates, epsilon=epsilon, name="aspp")(features)
+            auxiliary = ConvNormAct(channels // 2, 3, epsilon=epsilon, name="aux_conv")(next_to_last)
+            aux = _classifier(num_classes, "aux")(auxiliary)
 
-        # === ACF module and fusion ===
-        if class_feature is None:
-            outputs = {"fine": _classifier(num_classes, "fine")(features), "aux": aux}
-        else:
-            coarse = _classifier(num_classes, "coarse")(features)
-            probabilities = keras.layers.Softmax(dtype="float32", name="coarse_probabilities")(coarse)
-            centers = ClassCenterBlock(channels, name="class_centers")(features, probabilities)
-            if class_feature == "class_center":
-                fused = ClassCenterFusion(channels, name="fusion")(features, centers)
+            # === ACF module and fusion ===
+            if class_feature is None:
+                outputs = {"fine": _classifier(num_classes, "fine")(features), "aux": aux}
             else:
-                attended = ClassAttentionBlock(
-                    channels, combine=class_feature.removeprefix("acf_"), name="class_attention"
-                )(centers, probabilities)
-                attended = _norm_act(attended, epsilon, "class_attention")
-                fused = keras.layers.Concatenate(name="fusion_concat")([attended, features])
-                fused = Conv2D(channels, 1, use_bias=False, kernel_initializer="he_normal", name="fusion")(fused)
-            fused = _norm_act(fused, epsilon, "fusion")
-            outputs = {"fine": _classifier(num_classes, "fine")(fused), "coarse": coarse, "aux": aux}
+                coarse = _classifier(num_classes, "coarse")(features)
+                probabilities = keras.layers.Softmax(dtype="float32", name="coarse_probabilities")(coarse)
+                centers = ClassCenterBlock(channels, name="class_centers")(features, probabilities)
+                if class_feature == "class_center":
+                    fused = ClassCenterFusion(channels, name="fusion")(features, centers)
+                else:
+                    attended = ClassAttentionBlock(
+                        channels, combine=class_feature.removeprefix("acf_"), name="class_attention"
+                    )(centers, probabilities)
+                    attended = _norm_act(attended, epsilon, "class_attention")
+                    fused = keras.layers.Concatenate(name="fusion_concat")([attended, features])
+                    fused = Conv2D(channels, 1, use_bias=False, kernel_initializer="he_normal", name="fusion")(fused)
+                fused = _norm_act(fused, epsilon, "fusion")
+                outputs = {"fine": _classifier(num_classes, "fine")(fused), "coarse": coarse, "aux": aux}
 
-        # === Functional model ===
-        outputs = {head: ResizeLike(name=f"{head}_upsampled")(logits, images) for head, logits in outputs.items()}
-        super().__init__(inputs=images, outputs=outputs, **kwargs)
+            # === Functional model ===
+            outputs = {head: ResizeLike(name=f"{head}_upsampled")(logits, images) for head, logits in outputs.items()}
+            super().__init__(inputs=images, outputs=outputs, **kwargs)
 
         # === Config ===
         self.num_classes = num_classes
@@ -150,6 +157,11 @@ class ACFNet(keras.Model):
         self.conv_bias = conv_bias
         self.batch_norm_epsilon = batch_norm_epsilon
 
+    @property
+    def head_variables(self) -> list[keras.Variable]:
+        """The trainable variables behind the backbone, which pretrained weights do not cover."""
+        return [variable for variable in self.trainable_variables if not variable.path.startswith(("stem_", "stage"))]
+
     def get_config(self) -> dict[str, Any]:
         return {
             "num_classes": self.num_classes,
@@ -164,12 +176,24 @@ class ACFNet(keras.Model):
             "stem": self.stem,
             "conv_bias": self.conv_bias,
             "batch_norm_epsilon": self.batch_norm_epsilon,
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
             "name": self.name,
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> ACFNet:
         return cls(**config)
+
+
+@contextlib.contextmanager
+def _dtype_policy(dtype: str | dict[str, Any] | keras.DTypePolicy | None) -> Iterator[None]:
+    """Keras's global policy for as long as layers are made."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(keras.dtype_policies.get(dtype))
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
 
 
 def _classifier(num_classes: int, head: str) -> Conv2D:

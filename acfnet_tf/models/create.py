@@ -3,18 +3,49 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from typing import Any
+
+import keras
+import tensorflow as tf
 
 from acfnet_tf.config import ConfigError, ModelConfig
+from acfnet_tf.layers import ASPP, ConvNormAct
 from acfnet_tf.models.acfnet import ACFNet
 
 
-def create_model(config: ModelConfig) -> ACFNet:
+def create_model(config: ModelConfig, precision: str = "float32", rematerialize: bool = False) -> ACFNet:
     """A new model with random weights.
+
+    Args:
+        config: of the network.
+        precision: dtype policy of the layers: "float32", "mixed_bfloat16" or "mixed_float16".
+        rematerialize: keep of every `ConvNormAct` and of ASPP the input only and compute the rest a second time in the
+            backward pass: less memory, more time. It is not saved with the model.
 
     Raises:
         ConfigError: a choice that the model does not have.
     """
     try:
-        return ACFNet(**dataclasses.asdict(config))
+        model = ACFNet(**dataclasses.asdict(config), dtype=precision)
     except ValueError as error:
         raise ConfigError(f"model: {error}") from error
+    if rematerialize:
+        for layer in model.layers:
+            if isinstance(layer, (ASPP, ConvNormAct)):  # outermost ones: nested in each other, they multiply
+                _rematerialize(layer)
+    return model
+
+
+def _rematerialize(layer: keras.layers.Layer) -> None:
+    """`keras.RematScope` for this layer, also in a `tf.function`, where it does not take arguments such as `training`.
+
+    The layer must have no variables of its own: a mixed policy casts only those of layers nested in it a second time.
+    """
+    call = layer.call
+
+    @functools.wraps(call)
+    def recomputed(*inputs: tf.Tensor, **options: Any) -> tf.Tensor:
+        return keras.remat(functools.partial(call, **options))(*inputs)
+
+    layer.call = recomputed

@@ -10,6 +10,7 @@ import psutil
 import tensorflow as tf
 
 from acfnet_tf.config import ConfigError, Experiment
+from acfnet_tf.training.strategy import Workers
 
 ACTIVATION_COPIES = 1.1
 """Memory that a sample takes in a training step, over the size of all layer outputs for it: what backpropagation
@@ -23,8 +24,10 @@ USABLE = 0.9
 """Share of the available memory that is planned for."""
 
 
-def choose_micro_batch(model: keras.Model, experiment: Experiment, strategy: tf.distribute.Strategy) -> tuple[int, str]:
+def choose_micro_batch(model: keras.Model, experiment: Experiment, workers: Workers) -> tuple[int, str]:
     """The largest micro-batch that divides a replica's batch and fits into memory, or the one that is set.
+
+    Workers agree on the smallest of theirs.
 
     Returns:
         Samples that go through a replica at once, and a line for the user that says why.
@@ -33,14 +36,14 @@ def choose_micro_batch(model: keras.Model, experiment: Experiment, strategy: tf.
         ConfigError: not even one sample fits, or `train.micro_batch` does not divide a replica's batch.
     """
     chosen, (height, width) = experiment.train.micro_batch, experiment.data.crop_size
-    replica_batch = experiment.train.batch_size // strategy.num_replicas_in_sync
+    replica_batch = experiment.train.batch_size // workers.strategy.num_replicas_in_sync
     if chosen is not None:
         if chosen < 1 or replica_batch % chosen:
             raise ConfigError(f"train.micro_batch = {chosen} does not divide {replica_batch}, the batch of one device")
         return chosen, "Memory: not estimated, as train.micro_batch is set." + _how(chosen, replica_batch)
 
     fixed, per_sample = training_bytes(model, (height, width))
-    available = _available_bytes(strategy) * USABLE
+    available = _available_bytes(workers) * USABLE
     fitting = math.floor((available - fixed) / per_sample)
     need = f"{_readable(fixed)} and {_readable(per_sample)} for each {height}x{width} crop"
     if fitting < 1:
@@ -49,6 +52,7 @@ def choose_micro_batch(model: keras.Model, experiment: Experiment, strategy: tf.
             "Set a smaller data.crop_size, or try all the same with --set train.micro_batch=1"
         )
     micro_batch = max(size for size in range(1, replica_batch + 1) if replica_batch % size == 0 and size <= fitting)
+    micro_batch = int(workers.gather(micro_batch).min())
     line = f"Memory: {_readable(available)} free on each device; a step needs about {need}."
     return micro_batch, line + _how(micro_batch, replica_batch)
 
@@ -71,9 +75,9 @@ def training_bytes(model: keras.Model, size: tuple[int, int]) -> tuple[int, int]
     return VARIABLE_COPIES * model.count_params() * 4, round(ACTIVATION_COPIES * activations)
 
 
-def _available_bytes(strategy: tf.distribute.Strategy) -> float:
+def _available_bytes(workers: Workers) -> float:
     """Of one replica's device: the limit of a GPU, or its share of the main memory (within this control group)."""
-    devices = strategy.extended.worker_devices
+    devices = workers.strategy.extended.worker_devices
     if "GPU" in devices[0]:
         # TensorFlow says a GPU's limit only here.
         from tensorflow.python.client import device_lib
@@ -86,7 +90,8 @@ def _available_bytes(strategy: tf.distribute.Strategy) -> float:
         available = min(available, limit)
     except (OSError, ValueError):  # no control groups, or "max": no limit
         pass
-    return available / len(devices)
+    hosts = [address.rpartition(":")[0] for address in workers.addresses]
+    return available / len(devices) / hosts.count(hosts[workers.index])
 
 
 def _readable(size: float) -> str:

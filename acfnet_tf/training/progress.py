@@ -5,14 +5,19 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
 
+import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
 from acfnet_tf.config import TrainConfig
 from acfnet_tf.training.optimizer import create_schedule
+
+NUMBERS = ("total", "aux", "coarse", "fine", "gradient_norm")
+"""What a step may measure, by the names that `TrainStep` gives."""
+
+COLUMNS = {"total": "loss", "aux": "loss_aux", "coarse": "loss_coarse", "fine": "loss_fine"}
 
 
 class Progress:
@@ -21,85 +26,111 @@ class Progress:
     Args:
         name: of the run.
         config: number of steps, global batch, how often a row is due.
-        first_step: steps that an earlier part of the run has done.
         micro_steps: micro-batches of a step.
+        shown: whether there is a live line.
+
+    Attributes:
+        sums: of `NUMBERS` over the steps since the last row, and the number of these steps, float64; to checkpoint, so
+            that a row is the same whether the run was interrupted or not.
     """
 
-    def __init__(self, name: str, config: TrainConfig, first_step: int, micro_steps: int) -> None:
-        self.config, self.first_step, self.micro_steps = config, first_step, micro_steps
+    def __init__(self, name: str, config: TrainConfig, micro_steps: int, shown: bool = True) -> None:
+        self.name, self.config, self.micro_steps, self.shown = name, config, micro_steps, shown
         self.schedule = create_schedule(config)
+        self.sums = tf.Variable(np.zeros(len(NUMBERS) + 1), trainable=False)
+        self.measured: list[str] = []
         self.interval = 0.5 if sys.stderr.isatty() else 20.0
+
+    def start(self, first_step: int) -> None:
+        """Begins the live line; an earlier part of the run has done `first_step` steps."""
+        self.first_step = first_step
         self.bar = tqdm(
-            desc=name,
-            total=config.steps,
+            desc=self.name,
+            total=self.config.steps,
             initial=first_step,
             unit="step",
             mininterval=self.interval,
             dynamic_ncols=True,
+            disable=not self.shown,
         )
-        self.sums: dict[str, Any] = {}
-        self.steps_in_sums = 0
         self.text = "first step builds the graph"
         self.bar.set_postfix_str(self.text)
-        self.started = self.shown = time.monotonic()
+        self.started = self.refreshed = time.monotonic()
+        self.timed_steps = 0
         self.laps: list[float] = []
 
     def micro_step(self, done: int) -> None:
         """Shows that a long step is under way, `done` of its micro-batches being behind."""
         now = time.monotonic()
-        due = now - self.shown > self.interval
+        due = now - self.refreshed > self.interval
         self.bar.set_postfix_str(f"{self.text}, next: {done}/{self.micro_steps} micro-batches", refresh=due)
-        self.shown = now if due else self.shown
+        self.refreshed = now if due else self.refreshed
         self._announce_duration(now, self.micro_steps)
 
-    def step(self, step: int, losses: dict[str, tf.Tensor]) -> dict[str, float] | None:
-        """Counts a step. Returns the mean losses, rate and speed since the last row, every `log_every` steps."""
-        self.sums = {name: self.sums.get(name, 0.0) + value for name, value in losses.items()}
-        self.steps_in_sums += 1
+    def step(self, step: int, numbers: Mapping[str, float] | None) -> dict[str, float] | None:
+        """Counts a step.
+
+        Args:
+            step: its number, from 1.
+            numbers: what it measured, by names of `NUMBERS`; None for a step that was left out.
+
+        Returns:
+            Every `log_every` steps: means since the last row, rate and speed.
+        """
+        if numbers is not None:
+            self.sums.assign_add([*(numbers.get(name, 0.0) for name in NUMBERS), 1.0])
+            self.measured = [name for name in NUMBERS if name in numbers]
+        self.timed_steps += 1
         self.bar.update()
         due = step % self.config.log_every == 0 or step == self.config.steps
-        if step <= self.first_step + 3 or due or time.monotonic() - self.shown > self.interval:
+        if step <= self.first_step + 3 or due or time.monotonic() - self.refreshed > self.interval:
             self._show(step)
         if self.micro_steps == 1:
             self._announce_duration(time.monotonic(), 1)
         if not due:
             return None
-        now = time.monotonic()
-        row = {("loss" if name == "total" else f"loss_{name}"): value for name, value in self._means().items()}
-        row["learning_rate"] = self._learning_rate(step)
-        row["images_per_second"] = self.steps_in_sums * self.config.batch_size / (now - self.started)
-        self.sums, self.steps_in_sums, self.started = {}, 0, now
+        row = {COLUMNS.get(name, name): value for name, value in self._means().items()}
+        row |= {"learning_rate": self._learning_rate(step), "images_per_second": self._speed()}
+        self.sums.assign(np.zeros(len(NUMBERS) + 1))
+        self.timed_steps, self.started = 0, time.monotonic()
         return row
 
+    @staticmethod
+    def write(text: str) -> None:
+        """Prints lines above the live one."""
+        tqdm.write(text)
+        sys.stdout.flush()
+
     def _means(self) -> dict[str, float]:
-        return {name: float(value) / self.steps_in_sums for name, value in self.sums.items()}
+        *sums, steps = self.sums.numpy().tolist()
+        named = zip(NUMBERS, sums, strict=True)
+        return {name: value / steps for name, value in named if steps and name in self.measured}
 
     def _learning_rate(self, step: int) -> float:
         """The one that step number `step`, counted from 1, was taken with."""
         return float(self.schedule(step - 1))
 
+    def _speed(self) -> float:
+        return self.timed_steps * self.config.batch_size / (time.monotonic() - self.started)
+
     def _show(self, step: int) -> None:
-        means = self._means()  # waits for the step
-        now = time.monotonic()
-        speed = self.steps_in_sums * self.config.batch_size / (now - self.started)
-        heads = " ".join(f"{name} {value:.3f}" for name, value in means.items() if name != "total")
-        self.text = f"loss {means['total']:.3f} ({heads}), lr {self._learning_rate(step):.4g}, {speed:.3g} images/s"
+        means = self._means()
+        heads = " ".join(f"{name} {means[name]:.3f}" for name in means if name not in ("total", "gradient_norm"))
+        loss = f"loss {means['total']:.3f} ({heads})" if means else "loss not finite"
+        self.text = f"{loss}, lr {self._learning_rate(step):.4g}, {self._speed():.3g} images/s"
         self.bar.set_postfix_str(self.text)
-        self.shown = now
+        self.refreshed = time.monotonic()
 
     def _announce_duration(self, now: float, laps_of_a_step: int) -> None:
         """After the second lap (step or micro-batch), which is the first that does not build the graph."""
         self.laps.append(now)
-        if len(self.laps) != 2:
+        if len(self.laps) != 2 or not self.shown:
             return
         seconds = (self.laps[1] - self.laps[0]) * laps_of_a_step
         total = seconds * self.config.steps
         duration = f"{total / 86400:.1f} days" if total > 172800 else f"{total / 3600:.1f} hours"
         duration = f"{total / 60:.0f} minutes" if total < 7200 else duration
-        self.bar.write(
-            f"A step takes {seconds:.2f} s: {self.config.steps} steps take about {duration} on this machine.",
-            file=sys.stdout,
-        )
+        self.write(f"A step takes {seconds:.2f} s: {self.config.steps} steps take about {duration} on this machine.")
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:

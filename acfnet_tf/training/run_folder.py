@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import errno
 import os
+import socket
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import filelock
 import keras
+import numpy as np
 import tensorflow as tf
 
 from acfnet_tf.config import ConfigError, Experiment, UserError, differences
 from acfnet_tf.files import write_atomically
 from acfnet_tf.inference.loading import MODEL_FILE
+from acfnet_tf.training.checkpoints import Checkpoints
 
-CONFIG_FILE, METRICS_FILE = "config.json", "metrics.csv"
+CONFIG_FILE, METRICS_FILE, BEST_MODEL_FILE = "config.json", "metrics.csv", "best.keras"
 METRICS_COLUMNS = (
-    "step", "split", "loss", "loss_aux", "loss_coarse", "loss_fine", "learning_rate", "images_per_second",
-    "miou_coarse", "miou_fine",
+    "step", "split", "loss", "loss_aux", "loss_coarse", "loss_fine", "gradient_norm", "learning_rate",
+    "images_per_second", "miou_coarse", "miou_fine",
 )  # fmt: skip
 
 CHANGEABLE = (
-    "data.parallel_calls", "data.val_split", "evaluation.", "train.checkpoint", "train.log_every", "train.micro_batch",
-    "train.strategy", "train.validate",
+    "data.parallel_calls", "data.val_split", "evaluation.", "train.checkpoint", "train.log_every",
+    "train.max_nonfinite_steps", "train.micro_batch", "train.rematerialize", "train.strategy", "train.validate",
+    "train.xla",
 )  # fmt: skip
 """Settings that may differ when a run is continued: they change neither the samples nor the schedule."""
 
@@ -33,62 +41,91 @@ class RunFolder:
     Args:
         path: the folder; `open` makes it.
         experiment: resolved.
+        writes: whether this process is the one that writes; for the others nothing here does anything.
 
     Raises:
         ConfigError: the folder holds a run of another experiment or of other settings.
     """
 
-    def __init__(self, path: str | Path, experiment: Experiment) -> None:
+    def __init__(self, path: str | Path, experiment: Experiment, writes: bool = True) -> None:
         self.path = Path(path)
         self.experiment = experiment
+        self.writes = writes
         self.model_file = self.path / MODEL_FILE
-        if (self.path / CONFIG_FILE).exists():
+        self.best_model_file = self.path / BEST_MODEL_FILE
+        if writes and (self.path / CONFIG_FILE).exists():
             _check_same_run(self.path, read_config(self.path), experiment)
 
-    def open(self) -> None:
-        """Makes the folder and writes the configuration.
+    @contextlib.contextmanager
+    def open(self) -> Iterator[None]:
+        """Makes the folder, writes the configuration, and keeps other trainings out of the folder while it is open.
 
         Raises:
-            UserError: the folder cannot be made.
+            UserError: the folder cannot be made, or another process trains in it.
         """
-        try:
+        if not self.writes:
+            yield
+            return
+        with _readable_write_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            write_atomically(self.path / CONFIG_FILE, self.experiment.to_json())
-        except OSError as error:
-            raise UserError(f"cannot make the run folder {self.path}: {error.strerror}") from error
-        self.summary_writer = tf.summary.create_file_writer(str(self.path / "tensorboard"))
+            with self._lock():
+                write_atomically(self.path / CONFIG_FILE, self.experiment.to_json())
+                self.summary_writer = tf.summary.create_file_writer(str(self.path / "tensorboard"))
+                with self.summary_writer.as_default(step=0):
+                    tf.summary.text("configuration", f"```json\n{self.experiment.to_json()}```")
+                yield
+                self.summary_writer.close()
 
-    def restore(self, model: keras.Model, optimizer: keras.optimizers.Optimizer) -> int:
-        """Continues from the newest checkpoint, if there is one.
+    @contextlib.contextmanager
+    def _lock(self) -> Iterator[None]:
+        """The system releases it when the process ends, however it ends."""
+        owner = self.path / ".owner"  # beside the lock itself, which the one that is kept out empties
+        lock = filelock.FileLock(self.path / ".lock", timeout=0)
+        try:
+            lock.acquire()
+        except filelock.Timeout as error:
+            by = owner.read_text(encoding="utf-8") if owner.exists() else "another process"
+            hint = "Wait for it, or choose another --run_dir"
+            raise UserError(f"{self.path}: {by} trains in this folder. {hint}") from error
+        try:
+            write_atomically(owner, f"process {os.getpid()} on {socket.gethostname()}")
+            yield
+        finally:
+            lock.release()
+
+    def restore(self, variables: Mapping[str, Any]) -> int | None:
+        """Continues from the newest undamaged checkpoint, if there is one.
+
+        Args:
+            variables: the whole state of the training, by name.
 
         Returns:
-            The number of steps done; 0 for a new run.
+            The number of steps done; None for a new run.
 
         Raises:
             ConfigError: the checkpoint is of another model.
+            UserError: all checkpoints are damaged.
         """
-        # By name: tf.train.Checkpoint does not see layers that a Keras layer keeps in a list.
-        checkpoint = tf.train.Checkpoint(
-            model={weight.path: weight.value for weight in model.weights},
-            optimizer={variable.path: variable.value for variable in optimizer.variables},
-        )
-        self._checkpoints = tf.train.CheckpointManager(checkpoint, str(self.path / "checkpoints"), max_to_keep=3)
-        latest = self._checkpoints.latest_checkpoint
-        if latest:
-            try:
-                checkpoint.restore(latest).assert_existing_objects_matched()
-            except (AssertionError, ValueError, tf.errors.OpError) as error:
-                reason = str(error).splitlines()[0]
-                raise ConfigError(f"{latest} is no checkpoint of this model, or damaged: {reason}") from error
-        step = int(optimizer.iterations.value.numpy())
-        self._drop_metrics_after(step)
+        if not self.writes:
+            return None
+        self._checkpoints = Checkpoints(self.path / "checkpoints", variables)
+        step = self._checkpoints.restore()
+        self._drop_metrics_after(step or 0)
+        self._checkpoints.best = self._best()[1]
         return step
 
-    def save_checkpoint(self, step: int) -> str:
-        return self._checkpoints.save(checkpoint_number=step)
+    def save_checkpoint(self, step: int) -> None:
+        if self.writes:
+            self._checkpoints.save(step)
+
+    def newest_checkpoint(self) -> int | None:
+        """The step of the newest checkpoint."""
+        return max(self._checkpoints.steps(), default=None) if self.writes else None
 
     def log(self, step: int, split: str, **values: float) -> None:
         """Appends a row to metrics.csv and the same scalars to TensorBoard."""
+        if not self.writes:
+            return
         file = self.path / METRICS_FILE
         new = not file.exists()
         with file.open("a", newline="") as stream:
@@ -101,21 +138,68 @@ class RunFolder:
                 tf.summary.scalar(f"{split}/{name}", value)
         self.summary_writer.flush()
 
-    def save_model(self, model: keras.Model) -> None:
-        """Writes the model for inference, so that a reader never sees half of it."""
-        partial = self.model_file.with_name("partial.keras")
-        model.save(partial)
-        os.replace(partial, self.model_file)
+    def log_image(self, step: int, name: str, image: np.ndarray) -> None:
+        """Shows an (H, W, 3) uint8 image in TensorBoard."""
+        with self.summary_writer.as_default(step=step):
+            tf.summary.image(name, image[None])
 
-    def _drop_metrics_after(self, step: int) -> None:
-        """Rows of steps that will be done again."""
+    def is_validated(self, step: int) -> bool:
+        return any(validated == step for _, validated in self._validations())
+
+    def log_validation(self, step: int, scores: Mapping[str, float], model: keras.Model) -> None:
+        """Logs {metric: value}, and keeps checkpoint and model if it is the best validation so far."""
+        if not self.writes:
+            return
+        if scores["miou_fine"] > self._best()[0]:
+            self._checkpoints.best = step
+            self.save_model(model, self.best_model_file)
+        self.log(step, "val", **scores)
+
+    def save_model(self, model: keras.Model, file: Path | None = None) -> None:
+        """Writes a model for inference, so that a reader never sees half of it."""
+        if self.writes:
+            partial = self.path / "partial.keras"
+            try:
+                model.save(partial)
+                os.replace(partial, file or self.model_file)
+            finally:
+                partial.unlink(missing_ok=True)
+
+    def _rows(self) -> list[dict[str, str]]:
+        """The rows of metrics.csv that are whole."""
         file = self.path / METRICS_FILE
         if not file.exists():
-            return
+            return []
         with file.open(newline="") as stream:
-            rows = [row for row in csv.DictReader(stream) if int(row["step"]) <= step]
-        lines = [",".join(METRICS_COLUMNS)] + [",".join(row[name] or "" for name in METRICS_COLUMNS) for row in rows]
-        write_atomically(file, "\n".join(lines) + "\n")
+            return [row for row in csv.DictReader(stream) if None not in row.values() and row["step"].isdigit()]
+
+    def _validations(self) -> list[tuple[float, int]]:
+        """(mIoU of the fine head, step) of every validation."""
+        return [(float(row["miou_fine"]), int(row["step"])) for row in self._rows() if row["split"] == "val"]
+
+    def _best(self) -> tuple[float, int | None]:
+        """The validation with the highest mIoU, the first of several."""
+        return max(self._validations(), key=lambda validation: validation[0], default=(-1.0, None))
+
+    def _drop_metrics_after(self, step: int) -> None:
+        """Rows of steps that will be done again, and one that was cut off."""
+        if (self.path / METRICS_FILE).exists():
+            rows = [
+                [row.get(name) or "" for name in METRICS_COLUMNS] for row in self._rows() if int(row["step"]) <= step
+            ]
+            text = "".join(",".join(row) + "\r\n" for row in [METRICS_COLUMNS, *rows])
+            write_atomically(self.path / METRICS_FILE, text)
+
+
+@contextlib.contextmanager
+def _readable_write_errors(path: Path) -> Iterator[None]:
+    """Turns a full disk or a missing permission into one line."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        raise UserError(f"cannot write {error.filename or f'into {path}'}: {error.strerror}") from error
 
 
 def read_config(run_dir: Path) -> Experiment:

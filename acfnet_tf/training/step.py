@@ -8,8 +8,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from acfnet_tf.losses.replicas import replica_sum
+from acfnet_tf.layers.norm import deferred_statistics
 from acfnet_tf.losses.segmentation import SegmentationLoss
+from acfnet_tf.replicas import replica_sum
+from acfnet_tf.training.loss_scale import LossScale
+from acfnet_tf.training.optimizer import L2SGD
 
 
 class TrainStep:
@@ -18,31 +21,37 @@ class TrainStep:
     Every replica contributes its share of the global loss, and gradients are summed over replicas, so that N replicas
     compute what one device would on the same global batch. Where a replica's batch does not fit into memory, it goes
     through in micro-batches whose gradients are added up; BatchNorm's statistics are then those of a micro-batch (on
-    all replicas).
+    all replicas). A step with a loss or gradient that is not finite changes nothing but the step counter.
 
     Args:
         strategy: under whose scope model and optimizer were made.
         model: with a dict of logits as output.
-        optimizer: a Keras optimizer, built.
+        optimizer: built.
         loss: returns this replica's part of the losses.
         replica_batch: samples of a global batch that one replica gets.
         micro_batch: samples that go through a replica at once; divides `replica_batch`.
+        loss_scale: for float16, made under the strategy's scope.
+        xla: compile forward and backward pass with XLA; on one replica only.
     """
 
     def __init__(
         self,
         strategy: tf.distribute.Strategy,
         model: keras.Model,
-        optimizer: keras.optimizers.Optimizer,
+        optimizer: L2SGD,
         loss: SegmentationLoss,
         replica_batch: int,
         micro_batch: int,
+        loss_scale: LossScale | None = None,
+        xla: bool = False,
     ) -> None:
         self.strategy, self.model, self.optimizer, self.loss = strategy, model, optimizer, loss
+        self.loss_scale = loss_scale
         self.ignore_label = loss.ignore_label
         self.micro_batch = micro_batch
         self.micro_steps = replica_batch // micro_batch
         self.variables = [variable.value for variable in model.trainable_variables]
+        self.statistics: list[keras.Variable] = []
         self.gradients = []
         if self.micro_steps > 1:
             with strategy.scope():
@@ -55,6 +64,8 @@ class TrainStep:
                     )
                     for variable in self.variables
                 ]
+        if xla:
+            self._forward_backward = tf.function(self._forward_backward, jit_compile=True)
 
     def __call__(self, batch: Any, on_micro_step: Callable[[int], None] = lambda done: None) -> dict[str, tf.Tensor]:
         """Trains on one global batch.
@@ -64,7 +75,8 @@ class TrainStep:
             on_micro_step: called with the number of micro-batches done, after each.
 
         Returns:
-            The losses over the global batch, as scalars: "total" and one for each head.
+            Scalars: the losses over the global batch ("total" and one for each head), "gradient_norm" before clipping,
+            and "finite": false where the step was left out.
         """
         if self.micro_steps == 1:
             return self._step(batch)
@@ -73,17 +85,16 @@ class TrainStep:
             part = self._accumulate(batch, tf.constant(i))
             losses = part if losses is None else {name: losses[name] + part[name] for name in losses}
             on_micro_step(i + 1)
-        self._apply()
-        return losses
+        return self._apply_accumulated(losses)
 
     @tf.function
     def _step(self, batch: Any) -> dict[str, tf.Tensor]:
-        def replica_step(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            losses, gradients = self._losses_and_gradients(batch["image"], batch["label"], 1.0)
-            self.optimizer.apply(gradients, self.model.trainable_variables)
-            return losses
+        def replica_step(batch: dict[str, tf.Tensor]) -> tuple:
+            losses, gradients, statistics = self._forward_backward(batch["image"], batch["label"], tf.constant(1.0))
+            return self._summed(losses), replica_sum(gradients), statistics
 
-        return self._sum(self.strategy.run(replica_step, (batch,)))
+        losses, gradients, statistics = self.strategy.run(replica_step, (batch,))
+        return self._finish(losses, gradients, statistics)
 
     @tf.function
     def _accumulate(self, batch: Any, i: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -91,35 +102,77 @@ class TrainStep:
             rows = slice(i * self.micro_batch, (i + 1) * self.micro_batch)
             images, labels = batch["image"][rows], batch["label"][rows]
             share = tf.math.divide_no_nan(self._valid_pixels(labels), self._valid_pixels(batch["label"]))
-            losses, gradients = self._losses_and_gradients(images, labels, share)
+            losses, gradients, statistics = self._forward_backward(images, labels, tf.cast(share, tf.float32))
             for total, gradient in zip(self.gradients, gradients, strict=True):
                 total.assign_add(gradient)
+            losses = self._summed(losses)
+            self._update_statistics(statistics, tf.math.is_finite(losses["total"]))
             return losses
 
-        return self._sum(self.strategy.run(replica_step, (batch,)))
+        return self._first(self.strategy.run(replica_step, (batch,)))
 
     @tf.function
-    def _apply(self) -> None:
-        def replica_step() -> None:
-            self.optimizer.apply(
-                [tf.convert_to_tensor(gradient) for gradient in self.gradients], self.model.trainable_variables
-            )
-            for gradient in self.gradients:
-                gradient.assign(tf.zeros_like(gradient))
+    def _apply_accumulated(self, losses: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        def replica_gradients() -> list[tf.Tensor]:
+            gradients = replica_sum([tf.convert_to_tensor(gradient) for gradient in self.gradients])
+            with tf.control_dependencies(gradients):
+                for gradient in self.gradients:
+                    gradient.assign(tf.zeros_like(gradient))
+            return gradients
 
-        self.strategy.run(replica_step)
+        return self._finish(losses, self.strategy.run(replica_gradients), [])
 
-    def _losses_and_gradients(
-        self, images: tf.Tensor, labels: tf.Tensor, share: tf.Tensor | float
-    ) -> tuple[dict[str, tf.Tensor], list[tf.Tensor]]:
+    def _forward_backward(
+        self, images: tf.Tensor, labels: tf.Tensor, share: tf.Tensor
+    ) -> tuple[dict[str, tf.Tensor], list[tf.Tensor], list[tf.Tensor]]:
+        """This replica's part of the losses and gradients, and the new moving statistics."""
         with tf.GradientTape() as tape:
-            losses = self.loss(self.model(images, training=True), labels, share)
-        return losses, tape.gradient(losses["total"], self.variables)
+            with deferred_statistics() as updates:
+                losses = self.loss(self.model(images, training=True), labels, share)
+            scaled = losses["total"] * self.loss_scale.scale if self.loss_scale else losses["total"]
+        with deferred_statistics():  # rematerialisation runs the forward pass again, here
+            gradients = tape.gradient(scaled, self.variables)
+        self.statistics = [variable for variable, _ in updates]
+        return losses, gradients, [value for _, value in updates]
+
+    def _finish(self, losses: Any, gradients: Any, statistics: Any) -> dict[str, tf.Tensor]:
+        """Updates weights and statistics if everything is finite. Gradients are summed over replicas already."""
+        losses = self._first(losses)
+        # In units of the scaled loss, whose division comes after the sum of squares: it must not overflow before.
+        scale = tf.convert_to_tensor(self.loss_scale.scale) if self.loss_scale else tf.constant(1.0)
+        norm = tf.linalg.global_norm([gradient / scale for gradient in self._first(gradients)])
+        finite = tf.math.is_finite(losses["total"]) & tf.math.is_finite(norm)
+
+        def replica_update(gradients: list[tf.Tensor], statistics: list[tf.Tensor]) -> None:
+            self.optimizer.apply([gradient / scale for gradient in gradients], self.model.trainable_variables)
+            self._update_statistics(statistics, tf.constant(True))
+
+        def update() -> tf.Tensor:
+            self.strategy.run(replica_update, (gradients, statistics))
+            return tf.constant(True)
+
+        def leave_out() -> tf.Tensor:
+            self.strategy.run(lambda: self.optimizer.iterations.assign_add(1))
+            return tf.constant(False)
+
+        tf.cond(finite, update, leave_out)
+        if self.loss_scale:
+            self.loss_scale.update(finite)
+        return losses | {"gradient_norm": norm, "finite": finite}
+
+    def _update_statistics(self, values: list[tf.Tensor], finite: tf.Tensor) -> None:
+        for variable, value in zip(self.statistics, values, strict=False):
+            variable.assign(tf.where(finite, value, tf.convert_to_tensor(variable)))
+
+    def _summed(self, losses: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Over all replicas, in one transfer."""
+        total = replica_sum(tf.stack(list(losses.values())))
+        return dict(zip(losses, tf.unstack(total), strict=True))
 
     def _valid_pixels(self, labels: tf.Tensor) -> tf.Tensor:
         """Over all replicas, as float64, which counts exactly."""
         return tf.cast(replica_sum(tf.math.count_nonzero(labels != self.ignore_label)), tf.float64)
 
-    def _sum(self, per_replica: dict[str, Any]) -> dict[str, tf.Tensor]:
-        reduce = tf.distribute.ReduceOp.SUM
-        return {name: self.strategy.reduce(reduce, value, axis=None) for name, value in per_replica.items()}
+    def _first(self, per_replica: Any) -> Any:
+        """The tensors of this process's first replica, for values that all replicas share."""
+        return tf.nest.map_structure(lambda value: self.strategy.experimental_local_results(value)[0], per_replica)

@@ -3,33 +3,41 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
-from acfnet_tf.config import ConfigError, DataConfig, Experiment, TrainConfig
+from acfnet_tf.config import ConfigError, Experiment
 from acfnet_tf.data.cityscapes import Sample, list_samples
 from acfnet_tf.data.cityscapes_labels import CLASS_NAMES
 from acfnet_tf.data.pipeline import diagnose, sample_file_index, training_dataset
 from acfnet_tf.data.source import open_data
 from acfnet_tf.data.statistics import count_pixels
-from acfnet_tf.evaluation.evaluate import evaluate
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.losses import CITYSCAPES_CLASS_WEIGHTS, SegmentationLoss, inverse_log_weights
 from acfnet_tf.models.create import create_model
+from acfnet_tf.training.initialize import initialize_from
+from acfnet_tf.training.interruption import Interruption, Stopped
+from acfnet_tf.training.loss_scale import LossScale
 from acfnet_tf.training.memory import choose_micro_batch
+from acfnet_tf.training.nonfinite import NonFiniteSteps
 from acfnet_tf.training.optimizer import create_optimizer
 from acfnet_tf.training.progress import Progress
 from acfnet_tf.training.run_folder import RunFolder
 from acfnet_tf.training.step import TrainStep
-from acfnet_tf.training.strategy import create_strategy
+from acfnet_tf.training.strategy import Workers, join_workers
+from acfnet_tf.training.validation import evaluate_shared
+from acfnet_tf.visualization.panels import draw_sample
 
 SECONDS_BETWEEN_CHECKPOINTS = 900
 """A checkpoint is also written when this much time has passed since the last one: steps can take minutes."""
+
+TENSORBOARD_IMAGES = 4
 
 
 def train(experiment: Experiment, run_dir: str | Path, data_dir: str | None = None) -> Path:
@@ -46,128 +54,258 @@ def train(experiment: Experiment, run_dir: str | Path, data_dir: str | None = No
     Raises:
         ConfigError: settings that do not fit one another, the machine, or what the folder holds.
         DataError: missing or unreadable data.
+        UserError: another training is in the folder, a full disk, or numbers that are not finite.
+        Stopped: SIGTERM, SIGINT, or another worker was lost; the same call continues.
     """
-    config = experiment.train
     _check(experiment)
-    strategy = create_strategy(config)
-    folder = RunFolder(run_dir, experiment)
-    source = open_data(experiment.data, data_dir)
-    print(source.description)
-    training_samples = list_samples(source.root, experiment.data.train_split)
-    validation_samples = list_samples(source.root, experiment.data.val_split)[: config.validate_images]
-    class_weights = _class_weights(experiment, training_samples)
-
-    keras.utils.set_random_seed(config.seed)
-    with strategy.scope():
-        model = create_model(experiment.model)
-        optimizer = create_optimizer(config)
-        optimizer.build(model.trainable_variables)
-    micro_batch, why = choose_micro_batch(model, experiment, strategy)
-    folder.open()
-    step = folder.restore(model, optimizer)
-    print(
-        f"Model: {experiment.name}, {model.count_params() / 1e6:.1f} M parameters. "
-        f"Data: {len(training_samples)} training and {len(validation_samples)} validation images. "
-        f"Devices: {strategy.num_replicas_in_sync}.\n{why}"
-    )
-    print(f"Run folder: {folder.path}" + (f" (continues at step {step} of {config.steps})" if step else ""))
-
-    train_step = TrainStep(
-        strategy,
-        model,
-        optimizer,
-        SegmentationLoss(config.loss, class_weights),
-        config.batch_size // strategy.num_replicas_in_sync,
-        micro_batch,
-    )
-    predictor = Predictor(model)
-    batches = _batches(strategy, training_samples, experiment.data, config, step)
-    with contextlib.closing(Progress(experiment.name, config, step, train_step.micro_steps)) as progress:
-        last_checkpoint = time.monotonic()
-        while step < config.steps:
-            losses = train_step(next(batches), progress.micro_step)
-            step += 1
-            row = progress.step(step, losses)
-            if row:
-                folder.log(step, "train", **row)
-            last = step == config.steps
-            if last or step % config.validate_every == 0:
-                with progress.paused():
-                    matrices = evaluate(predictor, validation_samples, experiment.model.num_classes)
-                scores = {f"miou_{head}": matrix.mean_iou() for head, matrix in matrices.items()}
-                folder.log(step, "val", **scores)
-                heads = ", ".join(f"{head} {100 * matrix.mean_iou():.2f} %" for head, matrix in matrices.items())
-                print(f"step {step}: mIoU on {len(validation_samples)} validation images: {heads}", flush=True)
-            overdue = time.monotonic() - last_checkpoint > SECONDS_BETWEEN_CHECKPOINTS
-            if last or overdue or step % config.checkpoint_every == 0:
-                folder.save_checkpoint(step)
-                last_checkpoint = time.monotonic()
-    folder.save_model(model)
+    workers = join_workers(experiment.train.strategy)
+    workers.check_batch(experiment.train.batch_size)
+    try:
+        folder = RunFolder(run_dir, experiment, writes=workers.is_chief)
+        with folder.open(), Interruption() as interruption:
+            _Training(experiment, folder, workers, interruption, data_dir).run()
+            workers.gather(0)  # nobody leaves before the chief has written everything
+    except tf.errors.OpError as error:
+        lost = workers.lost(error)
+        if lost is None:
+            raise
+        message = f"{lost} is gone; its own output says why. The same command, on all workers, continues from the "
+        raise Stopped(f"{message}last checkpoint in {run_dir}", 128 + signal.SIGTERM) from error
     return folder.model_file
+
+
+class _Training:
+    """Everything that one training has.
+
+    Raises:
+        ConfigError, DataError, UserError: as `train`.
+    """
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        folder: RunFolder,
+        workers: Workers,
+        interruption: Interruption,
+        data_dir: str | None,
+    ) -> None:
+        config = experiment.train
+        self.experiment, self.config, self.workers = experiment, config, workers
+        self.folder, self.interruption = folder, interruption
+        strategy = workers.strategy
+        self._open_data(data_dir)
+        workers.check_agreement(settings=experiment, data=[sample.name for sample in self.samples])
+
+        keras.utils.set_random_seed(config.seed)
+        with strategy.scope():
+            self.model = create_model(experiment.model, config.precision, config.rematerialize)
+            self.optimizer = create_optimizer(config, self.model.head_variables)
+            self.optimizer.build(self.model.trainable_variables)
+            loss_scale = LossScale() if config.precision == "mixed_float16" else None
+        # Float32 and averaged weights, whatever is trained with: what is validated is what is saved.
+        self.inference_model = create_model(experiment.model)
+        self.predictor = Predictor(self.inference_model)
+        loss = SegmentationLoss(config.loss, self._class_weights())
+        self.nonfinite = NonFiniteSteps(config.max_nonfinite_steps, workers, self.model, loss)
+
+        micro_batch, why = choose_micro_batch(self.model, experiment, workers)
+        self.replica_batch = config.batch_size // strategy.num_replicas_in_sync
+        self.train_step = TrainStep(
+            strategy, self.model, self.optimizer, loss, self.replica_batch, micro_batch, loss_scale, config.xla
+        )
+        self.progress = Progress(experiment.name, config, self.train_step.micro_steps, shown=workers.is_chief)
+        self.variables = {variable.path: variable.value for variable in self.model.weights + self.optimizer.variables}
+        self.variables |= {"progress/sums": self.progress.sums, "nonfinite/count": self.nonfinite.count}
+        self.variables |= loss_scale.variables if loss_scale else {}
+
+        self._say(
+            f"Model: {experiment.name}, {self.model.count_params() / 1e6:.1f} M parameters. "
+            f"Data: {len(self.samples)} training and {len(self.validation_samples)} validation images. "
+            f"Devices: {strategy.num_replicas_in_sync}."
+            + (f" Workers: {workers.count}." if workers.count > 1 else "")
+            + f"\n{why}"
+        )
+        self.step = self._restore()
+        self._say(
+            f"Run folder: {folder.path}" + (f" (continues at step {self.step} of {config.steps})" if self.step else "")
+        )
+
+    def run(self) -> None:
+        """From the step it is at to the last one.
+
+        Raises:
+            DataError, UserError, Stopped: as `train`.
+        """
+        batches = self._batches(self.step)
+        self.progress.start(self.step)
+        last_checkpoint = time.monotonic()
+        with contextlib.closing(self.progress):
+            while True:
+                self._validate()
+                if self.step == self.config.steps:
+                    break
+                self._advance(*next(batches))
+                stop = self.workers.gather(self.interruption.signal or 0).max()
+                overdue = time.monotonic() - last_checkpoint > SECONDS_BETWEEN_CHECKPOINTS
+                # The clock of the chief is the one that counts: it is the one that writes.
+                if stop or overdue or self._is_validated_here() or self.step % self.config.checkpoint_every == 0:
+                    self.folder.save_checkpoint(self.step)
+                    last_checkpoint = time.monotonic()
+                if stop:
+                    self._stop(stop)
+        self._update_inference_model()
+        self.folder.save_model(self.inference_model)
+
+    def _open_data(self, data_dir: str | None) -> None:
+        data = self.experiment.data
+        # The chief first: where scenes are to be drawn, once is enough for all workers of a machine.
+        if not self.workers.is_chief:
+            self.workers.gather(0)
+        source = open_data(data, data_dir)
+        if self.workers.is_chief:
+            self.workers.gather(0)
+        self._say(source.description)
+        self.samples = list_samples(source.root, data.train_split)
+        self.validation_samples = list_samples(source.root, data.val_split)[: self.config.validate_images]
+
+    def _class_weights(self) -> Sequence[float] | None:
+        """The weights that `train.loss.class_weights` names, of length `num_classes`; None for equal weights."""
+        choice = self.config.loss.class_weights
+        if choice == "inverse_log":
+            counts = count_pixels(self.workers.share(self.samples), self.experiment.model.num_classes)
+            return inverse_log_weights(self.workers.sum(counts))
+        return CITYSCAPES_CLASS_WEIGHTS if choice == "cityscapes" else None
+
+    def _restore(self) -> int:
+        """The state of the newest checkpoint, or else the weights to begin with, on all workers. Returns its step."""
+        step = self.folder.restore(self.variables)
+        if step is None and self.config.init_from and self.workers.is_chief:
+            self._say(initialize_from(self.model, self.config.init_from))
+            self.optimizer.reset_averages()
+        if self.workers.count > 1:
+            for variable in self.variables.values():
+                variable.assign(self.workers.from_chief(variable.numpy()))
+        return int(self.optimizer.iterations.value.numpy())
+
+    def _batches(self, first_step: int) -> Iterator[tuple[dict[str, tf.Tensor], list[Sample]]]:
+        """From `first_step` on, this worker's part of every global batch, and the files of the whole of it.
+
+        Raises:
+            DataError: a file of the batch cannot be used; names it.
+        """
+        size, files = self.config.batch_size, self.samples
+        own = size // self.workers.count
+        rows = range(self.workers.index * own, (self.workers.index + 1) * own)
+        iterator = iter(
+            training_dataset(
+                files,
+                self.experiment.data,
+                seed=self.config.seed,
+                batch_size=size,
+                first_sample=first_step * size,
+                last_sample=self.config.steps * size,
+                rows=rows,
+            )
+        )
+        for step in range(first_step, self.config.steps):
+            indices = range(step * size, (step + 1) * size)
+            batch_files = [files[int(sample_file_index(self.config.seed, index, len(files)))] for index in indices]
+            try:
+                batch = next(iterator)
+            except tf.errors.OpError:
+                diagnose(batch_files[rows.start : rows.stop])
+                raise
+            yield batch, batch_files
+
+    def _advance(self, batch: dict[str, tf.Tensor], files: Sequence[Sample]) -> None:
+        """One step, and its row in metrics.csv if one is due."""
+        local_replicas = self.workers.strategy.num_replicas_in_sync // self.workers.count
+
+        def replica_rows(context: tf.distribute.ValueContext) -> dict[str, tf.Tensor]:
+            first = context.replica_id_in_sync_group % local_replicas * self.replica_batch
+            return {name: value[first : first + self.replica_batch] for name, value in batch.items()}
+
+        distributed = self.workers.strategy.experimental_distribute_values_from_function(replica_rows)
+        numbers = {name: float(value) for name, value in self.train_step(distributed, self.progress.micro_step).items()}
+        self.step += 1
+        finite = numbers.pop("finite")
+        if not finite and not self._is_loss_scale_too_large(numbers["total"]):
+            losses = {name: value for name, value in numbers.items() if name != "gradient_norm"}
+            self._say(self.nonfinite.report(self.step, losses, batch, files))
+        row = self.progress.step(self.step, numbers if finite else None)
+        if row:
+            self.folder.log(self.step, "train", **row)
+
+    def _is_loss_scale_too_large(self, loss: float) -> bool:
+        """Whether gradients overflowed in float16 only: the next step has half the scale."""
+        loss_scale = self.train_step.loss_scale
+        return loss_scale is not None and np.isfinite(loss) and float(loss_scale.scale.numpy()) >= 1
+
+    def _is_validated_here(self) -> bool:
+        return self.step == self.config.steps or (self.step > 0 and self.step % self.config.validate_every == 0)
+
+    def _validate(self) -> None:
+        """Where a validation is due and has not been done yet, by this process or the one that it continues."""
+        if not self._is_validated_here() or self.workers.gather(self.folder.is_validated(self.step)).any():
+            return
+        self._update_inference_model()
+        samples, num_classes = self.validation_samples, self.experiment.model.num_classes
+        with self.progress.paused():
+            matrices = evaluate_shared(
+                self.workers, self.predictor, samples, num_classes, lambda: self.interruption.signal is not None
+            )
+            if matrices is None:
+                self._stop(self.workers.gather(self.interruption.signal or 0).max())
+            scores = {head: matrix.mean_iou() for head, matrix in matrices.items()}
+            self.folder.log_validation(
+                self.step, {f"miou_{head}": score for head, score in scores.items()}, self.inference_model
+            )
+            if self.workers.is_chief:
+                for sample in samples[:TENSORBOARD_IMAGES]:
+                    sheet = draw_sample(self.predictor, sample, CLASS_NAMES, panel_width=480)
+                    self.folder.log_image(self.step, f"val/{sample.name}", np.asarray(sheet))
+        heads = ", ".join(f"{head} {100 * score:.2f} %" for head, score in scores.items())
+        self._say(f"step {self.step}: mIoU on {len(samples)} validation images: {heads}")
+
+    def _update_inference_model(self) -> None:
+        averages = dict(zip([v.path for v in self.model.trainable_variables], self.optimizer.averages, strict=False))
+        for target, variable in zip(self.inference_model.weights, self.model.weights, strict=True):
+            target.assign(averages.get(variable.path, variable))
+
+    def _stop(self, number: int) -> None:
+        name = signal.Signals(int(number)).name
+        raise Stopped(
+            f"{name}: stopped after step {self.step}, with a checkpoint in {self.folder.path}. "
+            "The same command continues there.",
+            128 + int(number),
+        )
+
+    def _say(self, text: str) -> None:
+        if self.workers.is_chief:
+            Progress.write(text)
 
 
 def _check(experiment: Experiment) -> None:
     """Raises ConfigError for numbers that make no sense."""
+    config = experiment.train
     positive = {
-        "train.steps": experiment.train.steps,
-        "train.batch_size": experiment.train.batch_size,
-        "train.log_every": experiment.train.log_every,
-        "train.checkpoint_every": experiment.train.checkpoint_every,
-        "train.validate_every": experiment.train.validate_every,
+        "train.steps": config.steps,
+        "train.batch_size": config.batch_size,
+        "train.log_every": config.log_every,
+        "train.checkpoint_every": config.checkpoint_every,
+        "train.validate_every": config.validate_every,
+        "train.clip_norm": config.clip_norm,
         "data.crop_size": min(experiment.data.crop_size),
         "data.scale_range": min(experiment.data.scale_range),
     }
     for name, value in positive.items():
-        if value <= 0:
+        if value is not None and value <= 0:
             raise ConfigError(f"{name} = {value}: expected more than 0")
+    if config.head_lr_multiplier < 0:
+        raise ConfigError(f"train.head_lr_multiplier = {config.head_lr_multiplier}: expected 0 or more")
+    if config.ema_momentum is not None and not 0 <= config.ema_momentum < 1:
+        raise ConfigError(f"train.ema_momentum = {config.ema_momentum}: expected none, or a number in [0, 1)")
     if experiment.model.num_classes != len(CLASS_NAMES):
         raise ConfigError(
             f"model.num_classes = {experiment.model.num_classes}: data in the Cityscapes layout have {len(CLASS_NAMES)}"
         )
-
-
-def _class_weights(experiment: Experiment, samples: Sequence[Sample]) -> Sequence[float] | None:
-    """The weights that `train.loss.class_weights` names, of length `num_classes`; None for equal weights."""
-    choice = experiment.train.loss.class_weights
-    if choice == "inverse_log":
-        return inverse_log_weights(count_pixels(samples, experiment.model.num_classes))
-    return CITYSCAPES_CLASS_WEIGHTS if choice == "cityscapes" else None
-
-
-def _batches(
-    strategy: tf.distribute.Strategy,
-    samples: Sequence[Sample],
-    data: DataConfig,
-    config: TrainConfig,
-    first_step: int,
-) -> Iterator[Any]:
-    """Global batches from `first_step` on, distributed over the replicas.
-
-    Raises:
-        DataError: a file of the batch cannot be used; names it.
-    """
-
-    replica_batch = config.batch_size // strategy.num_replicas_in_sync
-    iterator = iter(
-        training_dataset(
-            samples,
-            data,
-            seed=config.seed,
-            batch_size=config.batch_size,
-            first_sample=first_step * config.batch_size,
-            last_sample=config.steps * config.batch_size,
-        )
-    )
-    for step in range(first_step, config.steps):
-        try:
-            batch = next(iterator)
-        except tf.errors.OpError:
-            indices = range(step * config.batch_size, (step + 1) * config.batch_size)
-            diagnose(samples[int(sample_file_index(config.seed, index, len(samples)))] for index in indices)
-            raise
-
-        def replica_rows(context: tf.distribute.ValueContext, batch: dict[str, tf.Tensor] = batch) -> Any:
-            first = context.replica_id_in_sync_group * replica_batch
-            return {name: value[first : first + replica_batch] for name, value in batch.items()}
-
-        yield strategy.experimental_distribute_values_from_function(replica_rows)

@@ -53,13 +53,7 @@ def write_panels(
     figures_dir, colors = Path(figures_dir), class_colors(len(class_names))
     rows, seen = [], set()
     for sample in tqdm(samples, "Drawing", unit="image", disable=not progress):
-        image, truth = load_sample(sample) if sample.label else (read_image(sample.image, upright=False), None)
-        labels = predictor.labels(image)
-        if truth is not None:
-            labels["truth"] = truth
-        occurring = set(np.unique(np.concatenate([values.ravel() for values in labels.values()])).tolist())
-        row = {"image": image} | {name: colorize(values, colors) for name, values in labels.items()}
-        row = {name: _scaled(row[name], panel_width, smooth=name == "image") for name in PANELS if name in row}
+        row, occurring = _row(predictor, sample, colors, panel_width)
         file = figures_dir / f"{sample.name}_panels.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         draw_sheet([row], class_names, colors, occurring).save(file)
@@ -69,6 +63,28 @@ def write_panels(
     sheet = figures_dir / "panels.png"
     draw_sheet(rows, class_names, colors, seen).save(sheet)
     return sheet
+
+
+def draw_sample(
+    predictor: Predictor, sample: Sample, class_names: Sequence[str], *, panel_width: int = 640
+) -> Image.Image:
+    """The panels of one sample, with titles and legend; see `write_panels`."""
+    colors = class_colors(len(class_names))
+    row, occurring = _row(predictor, sample, colors, panel_width)
+    return draw_sheet([row], class_names, colors, occurring)
+
+
+def _row(
+    predictor: Predictor, sample: Sample, colors: np.ndarray, panel_width: int
+) -> tuple[dict[str, Image.Image], set[int]]:
+    """The panels of a sample by title, and the labels that occur in them."""
+    image, truth = load_sample(sample) if sample.label else (read_image(sample.image, upright=False), None)
+    labels = predictor.labels(image)
+    if truth is not None:
+        labels["truth"] = truth
+    occurring = set(np.unique(np.concatenate([values.ravel() for values in labels.values()])).tolist())
+    row = {"image": image} | {name: colorize(values, colors) for name, values in labels.items()}
+    return {name: _scaled(row[name], panel_width, smooth=name == "image") for name in PANELS if name in row}, occurring
 
 
 def draw_sheet(

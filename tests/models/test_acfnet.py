@@ -260,6 +260,44 @@ def test_a_model_of_a_mixed_policy_survives_saving(mixed_policy, tmp_path):
         assert_close(loaded(images(17, 17))[head], logits.numpy(), 1e-6)
 
 
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16", keras.DTypePolicy("mixed_bfloat16")])
+def test_dtype_is_the_policy_of_all_layers_also_once_saved(tmp_path, dtype):
+    model = tiny("aspp", "acf_sum", dtype=dtype)
+    model.save(tmp_path / "model.keras")
+    exact = {"normalization", "coarse_probabilities", "aux_logits", "coarse_logits", "fine_logits"}
+    for candidate in (model, keras.models.load_model(tmp_path / "model.keras")):
+        assert candidate.dtype_policy == keras.dtype_policies.get(dtype)
+        for layer in candidate._flatten_layers(include_self=False):
+            assert layer.dtype_policy.name == ("float32" if layer.name in exact else candidate.dtype_policy.name)
+        assert {variable.dtype for variable in candidate.variables} == {"float32"}
+        assert {logits.dtype for logits in candidate(images(9, 9)).values()} == {tf.float32}
+    assert keras.config.dtype_policy().name == "float32"
+
+
+def test_dtype_stands_above_the_global_policy(mixed_policy, tmp_path):
+    tiny("aspp", "acf_sum", dtype="float32").save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert {layer.dtype_policy.name for layer in loaded._flatten_layers()} == {"float32"}
+    assert keras.config.dtype_policy().name == mixed_policy
+
+
+def test_a_model_that_cannot_be_built_leaves_the_global_policy():
+    with pytest.raises(ValueError, match="vgg16"):
+        ACFNet(backbone="vgg16", dtype="mixed_float16")
+    assert keras.config.dtype_policy().name == "float32"
+
+
+@pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
+def test_under_a_mixed_policy_images_are_normalised_in_float32(dtype):
+    exact, model = shared("aspp", "acf_sum"), tiny("aspp", "acf_sum", dtype=dtype)
+    fractions = np.linspace(0, 255, 17 * 17 * 3, dtype=np.float32).reshape(1, 17, 17, 3)
+    normalized = [keras.Model(m.input, m.get_layer("normalization").output)(fractions) for m in (exact, model)]
+    np.testing.assert_array_equal(*normalized)
+    white = np.full((1, 33, 33, 3), 255, np.uint8)
+    for head, logits in model(white).items():
+        assert_close(logits, exact(white)[head].numpy(), 0.1)
+
+
 def test_a_training_step_changes_every_kernel():
     model = tiny("aspp", "acf_sum")
     before = [variable.numpy() for variable in model.trainable_variables]

@@ -22,22 +22,13 @@ def main(replicas: str, mode: str, data_dir: str, run_dir: str) -> None:
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * int(replicas))
 
-    import keras
-
+    import acfnet_tf.layers.norm
     import acfnet_tf.losses.ohem
     import acfnet_tf.training.train
     from tests.tiny import tiny_experiment
 
-    def without_synchronization(config):
-        model = create_model(config)
-        for layer in model._flatten_layers():
-            if isinstance(layer, keras.layers.BatchNormalization):
-                layer.synchronized = False
-        return model
-
-    create_model = acfnet_tf.training.train.create_model
     if mode == "local_statistics":
-        acfnet_tf.training.train.create_model = without_synchronization
+        acfnet_tf.layers.norm.replica_sum = lambda value: value
     if mode == "local_bootstrapping":
         acfnet_tf.losses.ohem.replica_sum = lambda value: value
     acfnet_tf.training.train.train(tiny_experiment("acf_aspp_ob", *SETTINGS), run_dir, data_dir)

@@ -8,7 +8,10 @@ import tensorflow as tf
 from acfnet_tf.config import ConfigError
 from acfnet_tf.models.create import create_model
 from acfnet_tf.training import memory
+from acfnet_tf.training.strategy import Workers
 from tests.tiny import tiny_experiment
+
+WORKERS = Workers(tf.distribute.get_strategy())
 
 
 @pytest.fixture(scope="module")
@@ -20,16 +23,16 @@ def model():
 def test_the_largest_divisor_that_fits_is_chosen(model, monkeypatch, samples_that_fit, expected):
     fixed, per_sample = memory.training_bytes(model, (33, 49))
     available = (fixed + samples_that_fit * per_sample) / memory.USABLE
-    monkeypatch.setattr(memory, "_available_bytes", lambda strategy: available)
-    micro_batch, why = memory.choose_micro_batch(model, tiny_experiment(), tf.distribute.get_strategy())
+    monkeypatch.setattr(memory, "_available_bytes", lambda workers: available)
+    micro_batch, why = memory.choose_micro_batch(model, tiny_experiment(), WORKERS)
     assert micro_batch == expected
     assert ("BatchNorm statistics are per micro-batch" in why) == (expected < 4)
 
 
 def test_not_even_one_sample_is_an_error_with_its_size(model, monkeypatch):
-    monkeypatch.setattr(memory, "_available_bytes", lambda strategy: 1000.0)
+    monkeypatch.setattr(memory, "_available_bytes", lambda workers: 1000.0)
     with pytest.raises(ConfigError, match="33,49"):
-        memory.choose_micro_batch(model, tiny_experiment(), tf.distribute.get_strategy())
+        memory.choose_micro_batch(model, tiny_experiment(), WORKERS)
 
 
 def test_memory_grows_with_the_crop(model):

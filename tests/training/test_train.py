@@ -50,7 +50,7 @@ def test_micro_batches_are_announced_and_train(tiny_scenes, tmp_path, capfd):
 
 
 def test_too_little_memory_is_said_with_the_size(tiny_scenes, tmp_path, monkeypatch):
-    monkeypatch.setattr("acfnet_tf.training.memory._available_bytes", lambda strategy: 2**20)
+    monkeypatch.setattr("acfnet_tf.training.memory._available_bytes", lambda workers: 2**20)
     with pytest.raises(ConfigError, match=r"data.crop_size = 33,49: training needs about .* MiB"):
         train(tiny_experiment(), tmp_path, str(tiny_scenes))
 

@@ -1,0 +1,16 @@
+"""Sums over all replicas of a `tf.distribute` strategy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+
+def replica_sum(values: Any) -> Any:
+    """The sum of a tensor, or of each tensor of a list, over all replicas; the values themselves outside of one."""
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return values
+    # A tensor that was handed in has no device, which tf.distribute does not take.
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.nest.map_structure(tf.identity, values))

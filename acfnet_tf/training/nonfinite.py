@@ -1,0 +1,75 @@
+"""Steps whose loss or gradient is not finite: what went wrong, and on which files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from acfnet_tf.config import UserError
+from acfnet_tf.data.cityscapes import Sample
+from acfnet_tf.layers.norm import deferred_statistics
+from acfnet_tf.losses.segmentation import SegmentationLoss
+from acfnet_tf.training.strategy import Workers
+
+LISTED_FILES = 8
+
+
+class NonFiniteSteps:
+    """Counts the steps that were left out because a number was not finite, and ends the training at one too many.
+
+    Args:
+        allowed: how many such steps a run may have.
+        workers: that share every batch.
+        model, loss: of the training, to try single samples again.
+
+    Attributes:
+        count: such steps since the run began; to checkpoint.
+    """
+
+    def __init__(self, allowed: int, workers: Workers, model: keras.Model, loss: SegmentationLoss) -> None:
+        self.allowed, self.workers, self.model, self.loss = allowed, workers, model, loss
+        self.count = tf.Variable(0, dtype=tf.int64, trainable=False)
+
+    def report(self, step: int, losses: dict[str, float], batch: dict[str, tf.Tensor], files: Sequence[Sample]) -> str:
+        """Counts a step. All workers must call it.
+
+        Args:
+            step: its number, from 1.
+            losses: of the step, by head.
+            batch: this worker's part of the global batch.
+            files: of the global batch, in its order.
+
+        Returns:
+            A line for the user.
+
+        Raises:
+            UserError: it was one too many; the weights are as they were before the step.
+        """
+        heads = [head for head, value in losses.items() if head != "total" and not np.isfinite(value)]
+        what = f"the loss of {' and '.join(heads)} is" if heads else "the loss is finite, but its gradient is"
+        bad = np.zeros(len(files), np.int64)
+        places = batch["index"].numpy() % len(files)
+        for image, label, place in zip(batch["image"], batch["label"], places, strict=True):
+            bad[place] = self._is_bad(image, label)
+        bad = self.workers.sum(bad) > 0
+        alone = f"{bad.sum()} of its {len(files)} images are not finite by themselves: "
+        where = alone if bad.any() else "no image is to blame by itself; its images are: "
+        named = [sample.image for sample, guilty in zip(files, bad, strict=True) if guilty or not bad.any()]
+        where += ", ".join(named[:LISTED_FILES]) + (" …" if len(named) > LISTED_FILES else "")
+        self.count.assign_add(1)
+        count = int(self.count.numpy())
+        line = f"step {step}: {what} not finite. The step has changed no weights; {where}"
+        if count <= self.allowed:
+            return f"{line}. Left out ({count} of at most {self.allowed})."
+        raise UserError(
+            f"{line}. Mend or remove the images, lower train.learning_rate, set train.clip_norm, or leave such steps "
+            f"out by --set train.max_nonfinite_steps={count} or more; the run continues from its last checkpoint"
+        )
+
+    def _is_bad(self, image: tf.Tensor, label: tf.Tensor) -> bool:
+        with deferred_statistics():  # which are dropped: this is no training
+            losses = self.loss(self.model(image[None], training=True), label[None])
+        return not np.isfinite([float(value) for value in losses.values()]).all()
