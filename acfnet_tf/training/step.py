@@ -166,8 +166,7 @@ class TrainStep:
 
     def _summed(self, losses: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Over all replicas, in one transfer."""
-        total = replica_sum(tf.stack(list(losses.values())))
-        return dict(zip(losses, tf.unstack(total), strict=True))
+        return dict(zip(losses, replica_sum(list(losses.values())), strict=True))
 
     def _valid_pixels(self, labels: tf.Tensor) -> tf.Tensor:
         """Over all replicas, as float64, which counts exactly."""

@@ -62,9 +62,16 @@ class Workers:
         values[self.index] = value
         return self.sum(values)
 
-    def from_chief(self, values: np.ndarray) -> np.ndarray:
-        """The chief's array, on all workers. All must call it, with arrays of the same shape and dtype."""
-        return self.sum(np.asarray(values) if self.is_chief else np.zeros_like(values))
+    def from_chief(self, values: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """The chief's arrays, bit by bit, on all workers. All must call it, with arrays of the same shapes and dtypes."""
+        raw = b"".join(value.tobytes() for value in values)
+        raw = np.frombuffer(raw + bytes(-len(raw) % 8), np.int64)
+        raw = self.sum(raw if self.is_chief else np.zeros_like(raw)).tobytes()
+        ends = np.cumsum([value.nbytes for value in values])
+        return [
+            np.frombuffer(raw[end - value.nbytes : end], value.dtype).reshape(value.shape)
+            for value, end in zip(values, ends, strict=True)
+        ]
 
     def check_agreement(self, **facts: Any) -> None:
         """Makes sure that all workers were started alike.

@@ -183,8 +183,9 @@ class _Training:
             self._say(initialize_from(self.model, self.config.init_from))
             self.optimizer.reset_averages()
         if self.workers.count > 1:
-            for variable in self.variables.values():
-                variable.assign(self.workers.from_chief(variable.numpy()))
+            values = self.workers.from_chief([np.asarray(each.numpy()) for each in self.variables.values()])
+            for variable, value in zip(self.variables.values(), values, strict=True):
+                variable.assign(value)
         return int(self.optimizer.iterations.value.numpy())
 
     def _batches(self, first_step: int) -> Iterator[tuple[dict[str, tf.Tensor], list[Sample]]]:
