@@ -63,7 +63,7 @@ class Workers:
         return self.sum(values)
 
     def from_chief(self, values: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """The chief's arrays, bit by bit, on all workers. All must call it, with arrays of the same shapes and dtypes."""
+        """The chief's arrays, bit by bit, on all workers. All must call it, with the same shapes and dtypes."""
         raw = b"".join(value.tobytes() for value in values)
         raw = np.frombuffer(raw + bytes(-len(raw) % 8), np.int64)
         raw = self.sum(raw if self.is_chief else np.zeros_like(raw)).tobytes()
