@@ -16,9 +16,13 @@ ACTIVATION_COPIES = 1.1
 """Memory that a sample takes in a training step, over the size of all layer outputs for it: what backpropagation
 keeps."""
 
+REMATERIALIZED_COPIES = 0.5
+"""The same with `train.rematerialize`."""
+
 VARIABLE_COPIES = 5
 """Memory that a step takes whatever the batch, over the size of the weights: gradients, their sums over
-micro-batches, and working space. `benchmarks/README.md` has the measurements behind both numbers."""
+micro-batches, and working space; one more in mixed precision. `benchmarks/README.md` has the measurements behind these
+numbers."""
 
 USABLE = 0.9
 """Share of the available memory that is planned for."""
@@ -42,7 +46,7 @@ def choose_micro_batch(model: keras.Model, experiment: Experiment, workers: Work
             raise ConfigError(f"train.micro_batch = {chosen} does not divide {replica_batch}, the batch of one device")
         return chosen, "Memory: not estimated, as train.micro_batch is set." + _how(chosen, replica_batch)
 
-    fixed, per_sample = training_bytes(model, (height, width))
+    fixed, per_sample = training_bytes(model, (height, width), experiment.train.rematerialize)
     available = _available_bytes(workers) * USABLE
     fitting = math.floor((available - fixed) / per_sample)
     need = f"{_readable(fixed)} and {_readable(per_sample)} for each {height}x{width} crop"
@@ -66,13 +70,15 @@ def _how(micro_batch: int, replica_batch: int) -> str:
     )
 
 
-def training_bytes(model: keras.Model, size: tuple[int, int]) -> tuple[int, int]:
+def training_bytes(model: keras.Model, size: tuple[int, int], rematerialize: bool = False) -> tuple[int, int]:
     """Estimated bytes of a training step: (whatever the batch, for each sample of that height and width)."""
     outputs = [layer.output for layer in model.layers]
     probe = keras.Model(model.inputs, keras.tree.flatten(outputs))
     specs = probe.compute_output_spec(keras.KerasTensor((1, *size, 3), dtype="float32"))
     activations = sum(math.prod(spec.shape) * tf.as_dtype(spec.dtype).size for spec in specs)
-    return VARIABLE_COPIES * model.count_params() * 4, round(ACTIVATION_COPIES * activations)
+    copies = REMATERIALIZED_COPIES if rematerialize else ACTIVATION_COPIES
+    mixed = model.dtype_policy.name != "float32"
+    return (VARIABLE_COPIES + mixed) * model.count_params() * 4, round(copies * activations)
 
 
 def _available_bytes(workers: Workers) -> float:

@@ -49,12 +49,8 @@ class L2SGD(keras.optimizers.SGD):
         super().build(variables)
         if self.average_momentum is not None:
             self.averages = self.add_optimizer_variables(variables, "average")
-            self.reset_averages()
-
-    def reset_averages(self) -> None:
-        """Sets the averages to the weights, which have been replaced by others."""
-        for average, variable in zip(self.averages, self._trainable_variables, strict=False):
-            average.assign(variable)
+            for average, variable in zip(self.averages, variables, strict=True):
+                average.assign(variable)
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
         index = self._get_variable_index(variable)

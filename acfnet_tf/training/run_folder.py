@@ -56,6 +56,10 @@ class RunFolder:
         if writes and (self.path / CONFIG_FILE).exists():
             _check_same_run(self.path, read_config(self.path), experiment)
 
+    def is_new(self) -> bool:
+        """Whether there is no checkpoint to continue from. Only the one that writes can tell."""
+        return self.writes and not any((self.path / "checkpoints").glob("step_*"))
+
     @contextlib.contextmanager
     def open(self) -> Iterator[None]:
         """Makes the folder, writes the configuration, and keeps other trainings out of the folder while it is open.
@@ -93,34 +97,26 @@ class RunFolder:
         finally:
             lock.release()
 
-    def restore(self, variables: Mapping[str, Any]) -> int | None:
+    def restore(self, variables: Mapping[str, Any]) -> None:
         """Continues from the newest undamaged checkpoint, if there is one.
 
         Args:
             variables: the whole state of the training, by name.
-
-        Returns:
-            The number of steps done; None for a new run.
 
         Raises:
             ConfigError: the checkpoint is of another model.
             UserError: all checkpoints are damaged.
         """
         if not self.writes:
-            return None
+            return
         self._checkpoints = Checkpoints(self.path / "checkpoints", variables)
         step = self._checkpoints.restore()
         self._drop_metrics_after(step or 0)
         self._checkpoints.best = self._best()[1]
-        return step
 
     def save_checkpoint(self, step: int) -> None:
         if self.writes:
             self._checkpoints.save(step)
-
-    def newest_checkpoint(self) -> int | None:
-        """The step of the newest checkpoint."""
-        return max(self._checkpoints.steps(), default=None) if self.writes else None
 
     def log(self, step: int, split: str, **values: float) -> None:
         """Appends a row to metrics.csv and the same scalars to TensorBoard."""

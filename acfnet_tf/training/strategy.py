@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
+import signal
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,10 +16,14 @@ import tensorflow as tf
 
 from acfnet_tf.config import ConfigError
 from acfnet_tf.replicas import replica_sum
+from acfnet_tf.training.interruption import Stopped
 
 TF_CONFIG = "TF_CONFIG"
 """The environment variable in which TensorFlow programs find their cluster: JSON with the addresses of all workers and
 the task of this one."""
+
+LOST = 128 + signal.SIGTERM
+"""Exit status where the other workers are gone or not there yet: a restart may mend it."""
 
 
 class Workers:
@@ -120,6 +126,7 @@ def join_workers(strategy: str) -> Workers:
 
     Raises:
         ConfigError: `TF_CONFIG` is missing, bad, or not meant.
+        Stopped: the other workers cannot be joined.
     """
     addresses, index = read_tf_config()
     if strategy == "multi_worker" and not addresses:
@@ -138,7 +145,15 @@ def join_workers(strategy: str) -> Workers:
     write_tf_config(addresses, index)  # as workers only, so that task numbers are those of the list
     if index == 0:
         print(f"Waiting for {len(addresses) - 1} other workers: {', '.join(addresses[1:])}", flush=True)
-    return Workers(tf.distribute.MultiWorkerMirroredStrategy(), addresses, index)
+    try:
+        workers = Workers(tf.distribute.MultiWorkerMirroredStrategy(), addresses, index)
+    except tf.errors.OpError as error:  # for instance the cluster of before, which is not quite gone yet
+        reason = error.message.splitlines()[0]
+        raise Stopped(f"worker {index} ({addresses[index]}) cannot join the others: {reason}", LOST) from error
+    # TensorFlow takes SIGTERM for a notice that it may ignore; it shall end the process, as elsewhere.
+    with contextlib.suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    return workers
 
 
 def _local_strategy(one_device: bool) -> tf.distribute.Strategy:

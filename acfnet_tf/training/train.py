@@ -30,7 +30,7 @@ from acfnet_tf.training.optimizer import create_optimizer
 from acfnet_tf.training.progress import Progress
 from acfnet_tf.training.run_folder import RunFolder
 from acfnet_tf.training.step import TrainStep
-from acfnet_tf.training.strategy import Workers, join_workers
+from acfnet_tf.training.strategy import LOST, Workers, join_workers
 from acfnet_tf.training.validation import evaluate_shared
 from acfnet_tf.visualization.panels import draw_sample
 
@@ -60,39 +60,35 @@ def train(experiment: Experiment, run_dir: str | Path, data_dir: str | None = No
     _check(experiment)
     workers = join_workers(experiment.train.strategy)
     workers.check_batch(experiment.train.batch_size)
+    if experiment.train.xla and workers.strategy.num_replicas_in_sync > 1:
+        raise ConfigError("train.xla compiles what runs on one device; here are several. Leave it out")
     try:
         folder = RunFolder(run_dir, experiment, writes=workers.is_chief)
-        with folder.open(), Interruption() as interruption:
-            _Training(experiment, folder, workers, interruption, data_dir).run()
+        training = _Training(experiment, folder, workers, data_dir)
+        with folder.open(), Interruption() as training.interruption:
+            training.run()
             workers.gather(0)  # nobody leaves before the chief has written everything
     except tf.errors.OpError as error:
         lost = workers.lost(error)
         if lost is None:
             raise
         message = f"{lost} is gone; its own output says why. The same command, on all workers, continues from the "
-        raise Stopped(f"{message}last checkpoint in {run_dir}", 128 + signal.SIGTERM) from error
+        raise Stopped(f"{message}last checkpoint in {run_dir}", LOST) from error
     return folder.model_file
 
 
 class _Training:
-    """Everything that one training has.
+    """Everything that one training has. To make it writes nothing into the folder.
 
     Raises:
-        ConfigError, DataError, UserError: as `train`.
+        ConfigError, DataError: as `train`.
     """
 
-    def __init__(
-        self,
-        experiment: Experiment,
-        folder: RunFolder,
-        workers: Workers,
-        interruption: Interruption,
-        data_dir: str | None,
-    ) -> None:
-        config = experiment.train
-        self.experiment, self.config, self.workers = experiment, config, workers
-        self.folder, self.interruption = folder, interruption
-        strategy = workers.strategy
+    interruption: Interruption
+
+    def __init__(self, experiment: Experiment, folder: RunFolder, workers: Workers, data_dir: str | None) -> None:
+        config, strategy = experiment.train, workers.strategy
+        self.experiment, self.config, self.workers, self.folder = experiment, config, workers, folder
         self._open_data(data_dir)
         workers.check_agreement(settings=experiment, data=[sample.name for sample in self.samples])
 
@@ -100,6 +96,8 @@ class _Training:
         with strategy.scope():
             self.model = create_model(experiment.model, config.precision, config.rematerialize)
             self.optimizer = create_optimizer(config, self.model.head_variables)
+            if config.init_from and folder.is_new():
+                self._say(initialize_from(self.model, config.init_from))
             self.optimizer.build(self.model.trainable_variables)
             loss_scale = LossScale() if config.precision == "mixed_float16" else None
         # Float32 and averaged weights, whatever is trained with: what is validated is what is saved.
@@ -125,17 +123,16 @@ class _Training:
             + (f" Workers: {workers.count}." if workers.count > 1 else "")
             + f"\n{why}"
         )
-        self.step = self._restore()
-        self._say(
-            f"Run folder: {folder.path}" + (f" (continues at step {self.step} of {config.steps})" if self.step else "")
-        )
 
     def run(self) -> None:
-        """From the step it is at to the last one.
+        """From the newest checkpoint, or the first step, to the last one.
 
         Raises:
-            DataError, UserError, Stopped: as `train`.
+            ConfigError, DataError, UserError, Stopped: as `train`.
         """
+        self.step = self._restore()
+        continues = f" (continues at step {self.step} of {self.config.steps})" if self.step else ""
+        self._say(f"Run folder: {self.folder.path}{continues}")
         batches = self._batches(self.step)
         self.progress.start(self.step)
         last_checkpoint = time.monotonic()
@@ -177,11 +174,8 @@ class _Training:
         return CITYSCAPES_CLASS_WEIGHTS if choice == "cityscapes" else None
 
     def _restore(self) -> int:
-        """The state of the newest checkpoint, or else the weights to begin with, on all workers. Returns its step."""
-        step = self.folder.restore(self.variables)
-        if step is None and self.config.init_from and self.workers.is_chief:
-            self._say(initialize_from(self.model, self.config.init_from))
-            self.optimizer.reset_averages()
+        """The state of the newest checkpoint, or else the one to begin with, on all workers. Returns its step."""
+        self.folder.restore(self.variables)
         if self.workers.count > 1:
             values = self.workers.from_chief([np.asarray(each.numpy()) for each in self.variables.values()])
             for variable, value in zip(self.variables.values(), values, strict=True):

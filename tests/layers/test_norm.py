@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acfnet_tf.layers import SyncBatchNorm
+from acfnet_tf.layers.norm import deferred_statistics
 
 
 def outputs_and_gradients(layer: keras.Layer, inputs: np.ndarray, weights: np.ndarray) -> list[np.ndarray]:
@@ -36,6 +37,37 @@ def test_outputs_gradients_and_moving_statistics_are_the_same(seed, shape):
         del ours[1], reference[1]
     for a, b in zip(ours, reference, strict=True):
         np.testing.assert_allclose(a, b, atol=2e-3 * max(1, np.abs(b).max()), rtol=1e-3)
+
+
+@given(st.integers(0, 2**20), st.tuples(*[st.integers(1, 6)] * 4))
+@settings(deadline=None, max_examples=25)
+def test_the_form_for_several_replicas_is_the_same_too(seed, shape):
+    """In float64, which takes that form on one replica as well."""
+    rng = np.random.default_rng(seed)
+    inputs, weights = (rng.normal(50.0, 2.0, shape) for _ in range(2))
+    layers = (
+        SyncBatchNorm(dtype="float64"),
+        keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, synchronized=True, dtype="float64"),
+    )
+    for layer in layers:
+        layer.build(shape)
+        layer.gamma.assign(np.linspace(0.5, 2, shape[-1]))
+    ours, reference = (outputs_and_gradients(layer, inputs, weights) for layer in layers)
+    for a, b in zip(ours, reference, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6 * max(1, np.abs(b).max()), rtol=1e-6)
+
+
+def test_deferred_statistics_are_collected_and_not_made():
+    layer = SyncBatchNorm()
+    inputs = np.random.default_rng(0).normal(3.0, 2.0, (2, 4, 4, 3)).astype(np.float32)
+    layer.build(inputs.shape)
+    with deferred_statistics() as updates:
+        layer(inputs, training=True)
+    np.testing.assert_array_equal(layer.moving_mean.numpy(), 0)
+    assert [variable.path for variable, _ in updates] == [layer.moving_mean.path, layer.moving_variance.path]
+    layer(inputs, training=True)
+    for variable, value in updates:
+        np.testing.assert_array_equal(variable.numpy(), value.numpy())
 
 
 def test_one_replica_runs_the_fused_operation():

@@ -31,6 +31,35 @@ def test_learning_rate_is_poly():
         assert float(optimizer.learning_rate) == pytest.approx(0.01 * (1 - step / 40_000) ** 0.9, rel=2e-3)
 
 
+def apply(optimizer: L2SGD, variables: list[keras.Variable], *gradients: float) -> list[float]:
+    optimizer.apply([tf.constant(gradient) for gradient in gradients], variables)
+    return [float(variable) for variable in variables]
+
+
+def test_the_heads_learn_at_a_multiple_of_the_rate():
+    config = TrainConfig(learning_rate=0.1, momentum=0.0, weight_decay=0.0, head_lr_multiplier=10.0)
+    backbone, head = keras.Variable(1.0, name="backbone"), keras.Variable(1.0, name="head")
+    assert apply(create_optimizer(config, [head]), [backbone, head], 0.5, 0.5) == pytest.approx([0.95, 0.5])
+
+
+def test_the_norm_of_all_gradients_together_is_clipped():
+    config = TrainConfig(learning_rate=1.0, momentum=0.0, weight_decay=0.0, clip_norm=1.0)
+    variables = [keras.Variable(0.0), keras.Variable(0.0)]
+    assert apply(create_optimizer(config), variables, 3.0, 4.0) == pytest.approx([-0.6, -0.8])
+    assert apply(create_optimizer(config), variables, 0.1, 0.2) == pytest.approx([-0.7, -1.0])
+
+
+def test_averages_of_the_weights_follow_every_step():
+    optimizer = create_optimizer(TrainConfig(learning_rate=1.0, momentum=0.0, weight_decay=0.0, ema_momentum=0.75))
+    variable = keras.Variable(2.0)
+    optimizer.build([variable])
+    expected = 2.0
+    for gradient in (1.0, -3.0, 0.5):
+        (weight,) = apply(optimizer, [variable], gradient)
+        expected = 0.75 * expected + 0.25 * weight
+        assert float(optimizer.averages[0]) == pytest.approx(expected, rel=1e-3)
+
+
 def test_optimizer_is_rebuilt_from_its_config():
     config = keras.optimizers.serialize(L2SGD(0.1, momentum=0.8, l2=0.02))
     rebuilt = keras.optimizers.deserialize(config)
