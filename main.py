@@ -4,6 +4,8 @@ Modes, with an example of each:
 
   train      python main.py --mode=train --experiment=acf_aspp_small
              trains, or continues; without data of yours, on generated street scenes
+             python main.py --mode=train --experiment=acf_aspp --cluster=HOST_A:12345,HOST_B:12345 --worker=0
+             on several machines; --worker=1 on the second
   evaluate   python main.py --mode=evaluate --experiment=acf_aspp_small --set evaluation.flip=true
              mIoU and IoU of every class over a split
   predict    python main.py --mode=predict --experiment=acf_aspp_small --input=FILE_OR_FOLDER

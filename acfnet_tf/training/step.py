@@ -138,7 +138,6 @@ class TrainStep:
     def _finish(self, losses: Any, gradients: Any, statistics: Any) -> dict[str, tf.Tensor]:
         """Updates weights and statistics if everything is finite. Gradients are summed over replicas already."""
         losses = self._first(losses)
-        # In units of the scaled loss, whose division comes after the sum of squares: it must not overflow before.
         scale = tf.convert_to_tensor(self.loss_scale.scale) if self.loss_scale else tf.constant(1.0)
         norm = tf.linalg.global_norm([gradient / scale for gradient in self._first(gradients)])
         finite = tf.math.is_finite(losses["total"]) & tf.math.is_finite(norm)

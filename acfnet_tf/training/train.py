@@ -141,7 +141,7 @@ class _Training:
                 self._validate()
                 if self.step == self.config.steps:
                     break
-                self._advance(*next(batches))
+                self._advance(next(batches))
                 stop = self.workers.gather(self.interruption.signal or 0).max()
                 overdue = time.monotonic() - last_checkpoint > SECONDS_BETWEEN_CHECKPOINTS
                 # The clock of the chief is the one that counts: it is the one that writes.
@@ -182,18 +182,18 @@ class _Training:
                 variable.assign(value)
         return int(self.optimizer.iterations.value.numpy())
 
-    def _batches(self, first_step: int) -> Iterator[tuple[dict[str, tf.Tensor], list[Sample]]]:
-        """From `first_step` on, this worker's part of every global batch, and the files of the whole of it.
+    def _batches(self, first_step: int) -> Iterator[dict[str, tf.Tensor]]:
+        """This worker's part of every global batch, from the one of `first_step` on.
 
         Raises:
             DataError: a file of the batch cannot be used; names it.
         """
-        size, files = self.config.batch_size, self.samples
+        size = self.config.batch_size
         own = size // self.workers.count
         rows = range(self.workers.index * own, (self.workers.index + 1) * own)
         iterator = iter(
             training_dataset(
-                files,
+                self.samples,
                 self.experiment.data,
                 seed=self.config.seed,
                 batch_size=size,
@@ -203,16 +203,19 @@ class _Training:
             )
         )
         for step in range(first_step, self.config.steps):
-            indices = range(step * size, (step + 1) * size)
-            batch_files = [files[int(sample_file_index(self.config.seed, index, len(files)))] for index in indices]
             try:
                 batch = next(iterator)
             except tf.errors.OpError:
-                diagnose(batch_files[rows.start : rows.stop])
+                diagnose(self._files(step)[rows.start : rows.stop])
                 raise
-            yield batch, batch_files
+            yield batch
 
-    def _advance(self, batch: dict[str, tf.Tensor], files: Sequence[Sample]) -> None:
+    def _files(self, step: int) -> list[Sample]:
+        """Of the global batch that comes after `step` steps."""
+        indices = range(step * self.config.batch_size, (step + 1) * self.config.batch_size)
+        return [self.samples[int(sample_file_index(self.config.seed, index, len(self.samples)))] for index in indices]
+
+    def _advance(self, batch: dict[str, tf.Tensor]) -> None:
         """One step, and its row in metrics.csv if one is due."""
         local_replicas = self.workers.strategy.num_replicas_in_sync // self.workers.count
 
@@ -226,7 +229,7 @@ class _Training:
         finite = numbers.pop("finite")
         if not finite and not self._is_loss_scale_too_large(numbers["total"]):
             losses = {name: value for name, value in numbers.items() if name != "gradient_norm"}
-            self._say(self.nonfinite.report(self.step, losses, batch, files))
+            self._say(self.nonfinite.report(self.step, losses, batch, self._files(self.step - 1)))
         row = self.progress.step(self.step, numbers if finite else None)
         if row:
             self.folder.log(self.step, "train", **row)
