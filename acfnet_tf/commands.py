@@ -74,7 +74,8 @@ def evaluate(request: Request) -> None:
     print(f"{len(samples)} images of {split}: {describe_inference(experiment.evaluation)}")
     if any(sample.label is None for sample in samples):
         raise UserError(f"split {split} of {source.root} has no masks to evaluate against")
-    matrices = evaluate_shared(workers, predictor, samples, experiment.model.num_classes)
+    with workers.noticing_losses():
+        matrices = evaluate_shared(workers, predictor, samples, experiment.model.num_classes)
     if not workers.is_chief:
         return
     report = write_report(

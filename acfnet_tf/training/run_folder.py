@@ -74,11 +74,10 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             with self._lock():
                 write_atomically(self.path / CONFIG_FILE, self.experiment.to_json())
-                self.summary_writer = tf.summary.create_file_writer(str(self.path / "tensorboard"))
-                with self.summary_writer.as_default(step=0):
+                self._summaries = tf.summary.create_file_writer(str(self.path / "tensorboard"))
+                with self._tensorboard(step=0):
                     tf.summary.text("configuration", f"```json\n{self.experiment.to_json()}```")
                 yield
-                self.summary_writer.close()
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
@@ -129,15 +128,25 @@ class RunFolder:
             if new:
                 writer.writeheader()
             writer.writerow({"step": step, "split": split} | {name: f"{value:.6g}" for name, value in values.items()})
-        with self.summary_writer.as_default(step=step):
+        with self._tensorboard(step):
             for name, value in values.items():
                 tf.summary.scalar(f"{split}/{name}", value)
-        self.summary_writer.flush()
 
     def log_image(self, step: int, name: str, image: np.ndarray) -> None:
         """Shows an (H, W, 3) uint8 image in TensorBoard."""
-        with self.summary_writer.as_default(step=step):
+        with self._tensorboard(step):
             tf.summary.image(name, image[None])
+
+    @contextlib.contextmanager
+    def _tensorboard(self, step: int) -> Iterator[None]:
+        """Around summaries, which are then in the file."""
+        try:
+            with self._summaries.as_default(step=step):
+                yield
+            self._summaries.flush()
+        except tf.errors.OpError as error:
+            reason = error.message.splitlines()[0].split(";")[-1].strip()
+            raise UserError(f"cannot write into {self.path / 'tensorboard'}: {reason}") from error
 
     def is_validated(self, step: int) -> bool:
         return any(validated == step for _, validated in self._validations())

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -103,6 +103,22 @@ class Workers:
         if task and int(task[1]) != self.index and int(task[1]) < self.count:
             return f"worker {task[1]} ({self.addresses[int(task[1])]})"
         return "another worker" if isinstance(error, (*gone, tf.errors.CancelledError)) else None
+
+    @contextlib.contextmanager
+    def noticing_losses(self) -> Iterator[None]:
+        """Around whatever the workers do together.
+
+        Raises:
+            Stopped: another worker is gone; says which.
+        """
+        try:
+            yield
+        except tf.errors.OpError as error:
+            lost = self.lost(error)
+            if lost is None:
+                raise
+            message = f"{lost} is gone; its own output says why. Then give the same command on all workers again."
+            raise Stopped(message, LOST) from error
 
     @tf.function(autograph=False)
     def _sum(self, values: tf.Tensor) -> tf.Tensor:

@@ -30,7 +30,7 @@ from acfnet_tf.training.optimizer import create_optimizer
 from acfnet_tf.training.progress import Progress
 from acfnet_tf.training.run_folder import RunFolder
 from acfnet_tf.training.step import TrainStep
-from acfnet_tf.training.strategy import LOST, Workers, join_workers
+from acfnet_tf.training.strategy import Workers, join_workers
 from acfnet_tf.training.validation import evaluate_shared
 from acfnet_tf.visualization.panels import draw_sample
 
@@ -62,18 +62,12 @@ def train(experiment: Experiment, run_dir: str | Path, data_dir: str | None = No
     workers.check_batch(experiment.train.batch_size)
     if experiment.train.xla and workers.strategy.num_replicas_in_sync > 1:
         raise ConfigError("train.xla compiles what runs on one device; here are several. Leave it out")
-    try:
-        folder = RunFolder(run_dir, experiment, writes=workers.is_chief)
+    folder = RunFolder(run_dir, experiment, writes=workers.is_chief)
+    with workers.noticing_losses():
         training = _Training(experiment, folder, workers, data_dir)
         with folder.open(), Interruption() as training.interruption:
             training.run()
             workers.gather(0)  # nobody leaves before the chief has written everything
-    except tf.errors.OpError as error:
-        lost = workers.lost(error)
-        if lost is None:
-            raise
-        message = f"{lost} is gone; its own output says why. The same command, on all workers, continues from the "
-        raise Stopped(f"{message}last checkpoint in {run_dir}", LOST) from error
     return folder.model_file
 
 

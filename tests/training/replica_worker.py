@@ -1,11 +1,21 @@
-"""Trains the tiny experiment in a process of its own, on virtual CPU devices.
+"""Trains the tiny experiment in a process of its own, as one of several workers or on virtual CPU devices.
 
-Usage: replica_worker.py REPLICAS {synchronized,local_statistics,local_bootstrapping} DATA_DIR RUN_DIR
+Usage: replica_worker.py REPLICAS DATA_DIR RUNS
+
+RUNS is a JSON list of runs, done one after the other, each an object of the arguments of `train_run`.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import json
+import os
+import signal
 import sys
+import time
+from collections.abc import Sequence
+from unittest import mock
 
 import tensorflow as tf
 
@@ -16,22 +26,69 @@ SETTINGS = (
     "train.loss.ohem_threshold=0.001",
     "train.loss.ohem_min_kept=2000",
 )
+NOT_SYNCHRONIZED = {
+    "local_statistics": "acfnet_tf.layers.norm.replica_sum",
+    "local_bootstrapping": "acfnet_tf.losses.ohem.replica_sum",
+}
 
 
-def main(replicas: str, mode: str, data_dir: str, run_dir: str) -> None:
+def train_run(
+    data_dir: str, run_dir: str, settings: Sequence[str] = (), mode: str = "", sigterm_after: int | None = None
+) -> None:
+    """Trains one run.
+
+    Args:
+        data_dir: a tree of tiny scenes.
+        run_dir: the run folder; continues what is there.
+        settings: overrides, beside `SETTINGS`.
+        mode: a key of `NOT_SYNCHRONIZED`: what every replica keeps to itself.
+        sigterm_after: the step after which a signal ends the run.
+    """
+    from acfnet_tf.training.interruption import Stopped
+    from acfnet_tf.training.train import train
+    from tests.tiny import tiny_experiment
+
+    with contextlib.ExitStack() as stack:
+        if mode:
+            stack.enter_context(mock.patch(NOT_SYNCHRONIZED[mode], lambda values: values))
+        if sigterm_after:
+            stack.enter_context(contextlib.suppress(Stopped))
+            stack.enter_context(signal_after(sigterm_after))
+        train(tiny_experiment("acf_aspp_ob", *SETTINGS, *settings), run_dir, data_dir)
+
+
+@contextlib.contextmanager
+def signal_after(step: int, number: int = signal.SIGTERM):
+    """Sends this process a signal within the given step, when its row is written."""
+    from acfnet_tf.training.run_folder import RunFolder
+
+    log = RunFolder.log
+
+    def log_then_signal(self: RunFolder, at: int, split: str, **values: float) -> None:
+        log(self, at, split, **values)
+        if at == step and split == "train":
+            send_signal(number)
+
+    with mock.patch.object(RunFolder, "log", log_then_signal):
+        yield
+
+
+def send_signal(number: int = signal.SIGTERM) -> None:
+    """Sends this process a signal, and gives the thread that takes note of it the time to do so."""
+    os.kill(os.getpid(), number)
+    time.sleep(0.3)
+
+
+def main(replicas: str, data_dir: str, runs: str) -> None:
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * int(replicas))
 
-    import acfnet_tf.layers.norm
-    import acfnet_tf.losses.ohem
     import acfnet_tf.training.train
-    from tests.tiny import tiny_experiment
 
-    if mode == "local_statistics":
-        acfnet_tf.layers.norm.replica_sum = lambda value: value
-    if mode == "local_bootstrapping":
-        acfnet_tf.losses.ohem.replica_sum = lambda value: value
-    acfnet_tf.training.train.train(tiny_experiment("acf_aspp_ob", *SETTINGS), run_dir, data_dir)
+    # A process can join its workers once; its runs share them.
+    acfnet_tf.training.train.join_workers = functools.cache(acfnet_tf.training.train.join_workers)
+    for run in json.loads(runs):
+        train_run(data_dir, **run)
 
 
 if __name__ == "__main__":
