@@ -16,13 +16,13 @@ ACTIVATION_COPIES = 1.1
 """Memory that a sample takes in a training step, over the size of all layer outputs for it: what backpropagation
 keeps."""
 
-REMATERIALIZED_COPIES = 0.5
+REMATERIALIZED_COPIES = 0.6
 """The same with `train.rematerialize`."""
 
 VARIABLE_COPIES = 5
 """Memory that a step takes whatever the batch, over the size of the weights: gradients, their sums over
-micro-batches, and working space; one more in mixed precision. `benchmarks/README.md` has the measurements behind these
-numbers."""
+micro-batches, and working space; one more each with mixed precision and with rematerialisation. `benchmarks/README.md`
+has the measurements behind these numbers."""
 
 USABLE = 0.9
 """Share of the available memory that is planned for."""
@@ -78,7 +78,7 @@ def training_bytes(model: keras.Model, size: tuple[int, int], rematerialize: boo
     activations = sum(math.prod(spec.shape) * tf.as_dtype(spec.dtype).size for spec in specs)
     copies = REMATERIALIZED_COPIES if rematerialize else ACTIVATION_COPIES
     mixed = model.dtype_policy.name != "float32"
-    return (VARIABLE_COPIES + mixed) * model.count_params() * 4, round(copies * activations)
+    return (VARIABLE_COPIES + mixed + rematerialize) * model.count_params() * 4, round(copies * activations)
 
 
 def _available_bytes(workers: Workers) -> float:
