@@ -34,9 +34,9 @@ def deferred_statistics() -> Iterator[list[tuple[keras.Variable, tf.Tensor]]]:
 class SyncBatchNorm(keras.layers.BatchNormalization):
     """BatchNorm whose statistics are those of the batches of all replicas together.
 
-    The numbers are those of `keras.layers.BatchNormalization(synchronized=True)`. On one replica they come from one
-    fused operation, in half the time. On several, one sum over the replicas in each direction does what Keras takes
-    eight for, and the sums are taken around the moving mean, which keeps the variance accurate.
+    The numbers are those of `keras.layers.BatchNormalization(synchronized=True)`, which composes them of elementwise
+    operations; fused operations take half the time. On several replicas, one sum over them in each direction does what
+    Keras takes eight for, and the sums are taken around the moving mean, which keeps the variance accurate.
 
     Args:
         momentum: share of the old value in the moving statistics: 0.9 is the 0.1 of frameworks that weigh the new one.
@@ -55,18 +55,11 @@ class SyncBatchNorm(keras.layers.BatchNormalization):
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:
         if not training or not self.trainable:
             return super().call(inputs, training=training, mask=mask)
+        if inputs.dtype == tf.float64:  # which the fused operations do not take
+            return super().call(inputs, training=training, mask=mask)
         gamma, beta = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
-        context = tf.distribute.get_replica_context()
-        if (context is None or context.num_replicas_in_sync == 1) and inputs.dtype != tf.float64:
-            outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(inputs, gamma, beta, epsilon=self.epsilon)
-            # The fused operation returns the unbiased variance, for which it divides by max(count − 1, 1).
-            count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:3]), variance.dtype)
-            variance *= (count - 1) / count
-        else:
-            around = tf.stop_gradient(tf.convert_to_tensor(self.moving_mean))
-            values = tf.cast(inputs, gamma.dtype)
-            outputs, mean, variance = _batch_norm_over_replicas(values, gamma, beta, around, self.epsilon)
-            outputs = tf.cast(outputs, inputs.dtype)
+        around = tf.stop_gradient(tf.convert_to_tensor(self.moving_mean))
+        outputs, mean, variance = batch_norm_over_replicas(inputs, gamma, beta, around, self.epsilon)
         updates = _deferred.get()
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
             value = moving * self.momentum + tf.stop_gradient(value) * (1 - self.momentum)
@@ -74,39 +67,66 @@ class SyncBatchNorm(keras.layers.BatchNormalization):
         return outputs
 
 
-def _batch_norm_over_replicas(
+def batch_norm_over_replicas(
     inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, around: tf.Tensor, epsilon: float
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Outputs, mean and biased variance over the batches of all replicas.
 
     Args:
-        inputs: (B, H, W, C) of this replica.
-        gamma, beta: (C,).
+        inputs: (B, H, W, C) of this replica; float32, bfloat16 or float16.
+        gamma, beta: (C,) float32.
         around: (C,) near the mean and the same on all replicas: squares are summed around it, without cancellation.
         epsilon: added to the variance.
     """
-    axes = [0, 1, 2]
-    local_count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:3]), inputs.dtype)
-    local_mean, local_variance = tf.nn.moments(inputs, axes)
-    shift = local_mean - around
-    sums = tf.concat([local_count * shift, local_count * (local_variance + shift**2), [local_count]], axis=0)
-    sums = replica_sum(sums)
-    shift, square = tf.split(sums[:-1] / sums[-1], 2)
-    count, mean, variance = sums[-1], around + shift, tf.maximum(square - shift**2, 0.0)
-    inverse = tf.math.rsqrt(variance + epsilon)
+    outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(inputs, gamma, beta, epsilon=epsilon)
+    # The fused operation returns the unbiased variance, for which it divides by max(count − 1, 1).
+    count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:3]), variance.dtype)
+    variance *= (count - 1) / count
+    context = tf.distribute.get_replica_context()
+    if context is None or context.num_replicas_in_sync == 1:
+        return outputs, mean, variance
+    shift = mean - around
+    sums = replica_sum(tf.concat([count * shift, count * (variance + shift**2), [count]], axis=0))
+    return normalize_by_sums(inputs, gamma, beta, around, sums, epsilon)
+
+
+def normalize_by_sums(
+    inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, around: tf.Tensor, sums: tf.Tensor, epsilon: float
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """As `batch_norm_over_replicas`, once the sums over the replicas are known.
+
+    Args:
+        sums: (2C + 1,) of the values and their squares, both around `around`, and the number of values.
+    """
+    count = sums[-1]
+    shift, square = tf.split(sums[:-1] / count, 2)
+    mean, variance = around + shift, tf.maximum(square - shift**2, 0.0)
 
     @tf.custom_gradient
     def normalize(inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tuple[tf.Tensor, Any]:
-        scale = gamma * inverse
-
         def gradient(outputs_gradient: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            for_beta = tf.reduce_sum(outputs_gradient, axes)
-            for_gamma = tf.reduce_sum(outputs_gradient * (inputs - mean), axes) * inverse
-            all_beta, all_gamma = tf.split(replica_sum(tf.concat([for_beta, for_gamma], axis=0)) / count, 2)
-            slope = all_gamma * inverse
-            for_inputs = scale * (outputs_gradient - inputs * slope + (mean * slope - all_beta))
-            return for_inputs, for_gamma, for_beta
+            # The gradient for given statistics; what they owe to the inputs, on all replicas, is added to it.
+            given = tf.raw_ops.FusedBatchNormGradV3(
+                y_backprop=outputs_gradient,
+                x=inputs,
+                scale=gamma,
+                reserve_space_1=mean,
+                reserve_space_2=variance,
+                reserve_space_3=tf.constant([]),
+                epsilon=epsilon,
+                is_training=False,
+            )
+            sums = replica_sum(tf.concat([given.offset_backprop, given.scale_backprop], axis=0))
+            for_beta, for_gamma = tf.split(sums / count, 2)
+            inverse = tf.math.rsqrt(variance + epsilon)
+            slope = gamma * inverse**2 * for_gamma
+            through_statistics = tf.cast(inputs, slope.dtype) * slope + (gamma * inverse * for_beta - mean * slope)
+            for_inputs = given.x_backprop - tf.cast(through_statistics, inputs.dtype)
+            return for_inputs, given.scale_backprop, given.offset_backprop
 
-        return inputs * scale + (beta - mean * scale), gradient
+        outputs = tf.raw_ops.FusedBatchNormV3(
+            x=inputs, scale=gamma, offset=beta, mean=mean, variance=variance, epsilon=epsilon, is_training=False
+        )
+        return outputs.y, gradient
 
     return normalize(inputs, gamma, beta), mean, variance

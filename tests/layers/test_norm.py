@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acfnet_tf.layers import SyncBatchNorm
-from acfnet_tf.layers.norm import deferred_statistics
+from acfnet_tf.layers.norm import batch_norm_over_replicas, deferred_statistics, normalize_by_sums
 
 
 def outputs_and_gradients(layer: keras.Layer, inputs: np.ndarray, weights: np.ndarray) -> list[np.ndarray]:
@@ -39,22 +39,31 @@ def test_outputs_gradients_and_moving_statistics_are_the_same(seed, shape):
         np.testing.assert_allclose(a, b, atol=2e-3 * max(1, np.abs(b).max()), rtol=1e-3)
 
 
-@given(st.integers(0, 2**20), st.tuples(*[st.integers(1, 6)] * 4))
+@given(st.integers(0, 2**20), st.tuples(st.integers(2, 6), *[st.integers(2, 6)] * 3), st.integers(1, 5))
 @settings(deadline=None, max_examples=25)
-def test_the_form_for_several_replicas_is_the_same_too(seed, shape):
-    """In float64, which takes that form on one replica as well."""
+def test_batches_that_are_summed_up_are_the_same_as_one(seed, shape, parts):
+    """Outputs, statistics and gradients from sums, far from zero, against the fused operation on all at once."""
     rng = np.random.default_rng(seed)
-    inputs, weights = (rng.normal(50.0, 2.0, shape) for _ in range(2))
-    layers = (
-        SyncBatchNorm(dtype="float64"),
-        keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, synchronized=True, dtype="float64"),
+    inputs, weights = (tf.constant(rng.normal(mean, 2.0, shape), tf.float32) for mean in (50.0, 0.0))
+    gamma, beta = tf.linspace(0.5, 2.0, shape[-1]), tf.linspace(-1.0, 1.0, shape[-1])
+    around = tf.fill(shape[-1:], 49.0)
+    values = tf.cast(tf.reshape(inputs, (-1, shape[-1])), tf.float64) - 49.0
+    sums = sum(
+        tf.concat([tf.reduce_sum(part, 0), tf.reduce_sum(part**2, 0), [len(part)]], axis=0)
+        for part in np.array_split(values.numpy(), parts)
     )
-    for layer in layers:
-        layer.build(shape)
-        layer.gamma.assign(np.linspace(0.5, 2, shape[-1]))
-    ours, reference = (outputs_and_gradients(layer, inputs, weights) for layer in layers)
-    for a, b in zip(ours, reference, strict=True):
-        np.testing.assert_allclose(a, b, atol=1e-6 * max(1, np.abs(b).max()), rtol=1e-6)
+    results = []
+    for function in (
+        lambda x, g, b: batch_norm_over_replicas(x, g, b, around, 1e-5),
+        lambda x, g, b: normalize_by_sums(x, g, b, around, tf.cast(sums, tf.float32), 1e-5),
+    ):
+        with tf.GradientTape() as tape:
+            tape.watch([inputs, gamma, beta])
+            outputs, mean, variance = function(inputs, gamma, beta)
+            loss = tf.reduce_sum(outputs * weights)
+        results.append([outputs, mean, variance, *tape.gradient(loss, [inputs, gamma, beta])])
+    for one, summed in zip(*results, strict=True):
+        np.testing.assert_allclose(one, summed, atol=2e-3 * max(1.0, float(tf.reduce_max(tf.abs(one)))))
 
 
 def test_deferred_statistics_are_collected_and_not_made():
