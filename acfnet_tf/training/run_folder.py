@@ -171,12 +171,12 @@ class RunFolder:
                 partial.unlink(missing_ok=True)
 
     def _rows(self) -> list[dict[str, str]]:
-        """The rows of metrics.csv that are whole."""
+        """The rows of metrics.csv; one that was cut off, by a full disk for instance, is none."""
         file = self.path / METRICS_FILE
         if not file.exists():
             return []
         with file.open(newline="") as stream:
-            return [row for row in csv.DictReader(stream) if None not in row.values() and row["step"].isdigit()]
+            return list(csv.DictReader(line for line in stream if line.endswith("\n")))
 
     def _validations(self) -> list[tuple[float, int]]:
         """(mIoU of the fine head, step) of every validation."""

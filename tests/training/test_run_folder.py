@@ -1,0 +1,27 @@
+"""metrics.csv through what happens to files."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from acfnet_tf.training.run_folder import RunFolder
+from tests.tiny import tiny_experiment
+
+
+def test_rows_that_will_come_again_and_one_that_was_cut_off_are_dropped(tmp_path):
+    folder = RunFolder(tmp_path, tiny_experiment())
+    step = tf.Variable(0)
+    with folder.open():
+        folder.restore({"step": step})
+        folder.log(1, "train", loss=0.5)
+        folder.log(1, "val", miou_fine=0.25)
+        step.assign(1)
+        folder.save_checkpoint(1)
+        folder.log(2, "train", loss=0.4)
+    whole = (tmp_path / "metrics.csv").read_bytes()
+    with folder.open():
+        (tmp_path / "metrics.csv").write_bytes(whole + b"1,val,,,,,,,,0.2,0.9")  # no end of the line
+        folder.restore({"step": step})
+        assert folder.is_validated(1)
+        folder.log(2, "train", loss=0.4)
+    assert (tmp_path / "metrics.csv").read_bytes() == whole
