@@ -1,14 +1,14 @@
 """Two workers on one core each against one process on one core: images per second, and what exchanging data costs.
 
-    python benchmarks/scaling.py                      # ResNet-101, ASPP, ACF(sum); batch 2 at 321×321 in every process
-    python benchmarks/scaling.py --experiment=acf_aspp_small --crop=193 --batch=8 --rounds=20
+    python benchmarks/scaling.py                      # acf_aspp_small, batch 16 at 193×193 in every process
+    python benchmarks/scaling.py --experiment=acf_aspp --crop=321 --batch=2 --rounds=4 --warmup=1
 
 Weak scaling: a worker's batch is that of the one process, so that the global batch of two workers is twice as large,
 and the ideal is twice the images per second. The workers are MultiWorkerMirroredStrategy over loopback. A step is all
 of training but the input pipeline: forward, loss, backward, update, in float32, on random images.
 
 The third side is the second without its all-reduces: two processes that share the machine's memory and caches and run
-the same operations (synchronised BatchNorm is not the fused one of one process), but neither transfer anything nor wait
+the same operations (synchronised BatchNorm takes more of them than that of one process), but neither transfer anything nor wait
 for each other. The share of a step that is spent in all-reduce is 1 − its time / the time of two workers.
 
 Only one side is alive at a time, because three would not fit into memory. They run in two passes, the second one
@@ -42,10 +42,10 @@ SIDES = ALONE, TOGETHER, SILENT = "1 process", "2 workers", "2 workers, no excha
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--experiment", default="acf_aspp", help="whose network, loss and optimizer to take")
-    parser.add_argument("--crop", type=int, default=321, help="height and width of the crop")
-    parser.add_argument("--batch", type=int, default=2, help="crops in a step of every process")
-    parser.add_argument("--rounds", type=int, default=5, help="timed steps of each side, in two passes")
+    parser.add_argument("--experiment", default="acf_aspp_small", help="whose network, loss and optimizer to take")
+    parser.add_argument("--crop", type=int, default=193, help="height and width of the crop")
+    parser.add_argument("--batch", type=int, default=16, help="crops in a step of every process")
+    parser.add_argument("--rounds", type=int, default=12, help="timed steps of each side, in two passes")
     parser.add_argument("--warmup", type=int, default=2, help="steps of each side before, in each pass")
     parser.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)
     flags = parser.parse_args()
