@@ -21,7 +21,7 @@ class TrainStep:
     Every replica contributes its share of the global loss, and gradients are summed over replicas, so that N replicas
     compute what one device would on the same global batch. Where a replica's batch does not fit into memory, it goes
     through in micro-batches whose gradients are added up; BatchNorm's statistics are then those of a micro-batch (on
-    all replicas). A step with a loss or gradient that is not finite changes nothing but the step counter.
+    all replicas). A step with a loss or gradient that is not finite changes no weights, but it counts.
 
     Args:
         strategy: under whose scope model and optimizer were made.
