@@ -1,4 +1,4 @@
-"""BatchNorm over the global batch (Section 4.2: InPlaceABN-Sync), fused where there is one replica only."""
+"""BatchNorm over the global batch (Section 4.2: InPlaceABN-Sync), of fused operations."""
 
 from __future__ import annotations
 
@@ -53,9 +53,7 @@ class SyncBatchNorm(keras.layers.BatchNormalization):
         return super().add_weight(*args, **kwargs)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:
-        if not training or not self.trainable:
-            return super().call(inputs, training=training, mask=mask)
-        if inputs.dtype == tf.float64:  # which the fused operations do not take
+        if not training or not self.trainable or inputs.dtype == tf.float64:  # which fused operations do not take
             return super().call(inputs, training=training, mask=mask)
         gamma, beta = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
         around = tf.stop_gradient(tf.convert_to_tensor(self.moving_mean))

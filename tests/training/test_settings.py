@@ -10,6 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from acfnet_tf import Predictor
 from acfnet_tf.config import UserError
 from acfnet_tf.data.cityscapes import list_samples
+from acfnet_tf.training.step import TrainStep
 from acfnet_tf.training.train import train
 from tests.tiny import tiny_experiment
 
@@ -35,10 +36,14 @@ def plain(tiny_scenes, tmp_path_factory):
 
 
 @pytest.mark.parametrize(("setting", "tolerance"), [("rematerialize", 1e-5), ("xla", 1e-4)])
-def test_rematerialization_and_xla_change_no_number(setting, tolerance, plain, tiny_scenes, tmp_path):
+def test_rematerialization_and_xla_change_no_number(setting, tolerance, plain, tiny_scenes, tmp_path, monkeypatch):
+    used, remat, init = set(), keras.remat, TrainStep.__init__
+    monkeypatch.setattr(keras, "remat", lambda function: used.add("rematerialize") or remat(function))
+    monkeypatch.setattr(TrainStep, "__init__", lambda *args: (args[-1] and used.add("xla")) or init(*args))
     settings = ("train.learning_rate=0.003", "train.steps=2", f"train.{setting}=true")
     model_file = train(tiny_experiment("acf_aspp", *settings), tmp_path, str(tiny_scenes))
     assert largest_difference(weights_of(plain / "model.keras"), weights_of(model_file)) < tolerance
+    assert used == {setting}
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])

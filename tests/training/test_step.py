@@ -1,4 +1,4 @@
-"""Micro-batches add up to the gradient of the whole batch."""
+"""One step: micro-batches, loss scaling, XLA."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from acfnet_tf.config import LossConfig, TrainConfig
 from acfnet_tf.losses import SegmentationLoss
+from acfnet_tf.training.loss_scale import LossScale
 from acfnet_tf.training.optimizer import create_optimizer
 from acfnet_tf.training.step import TrainStep
 
@@ -44,3 +45,48 @@ def test_accumulated_micro_batches_equal_the_whole_batch(micro_batch):
     np.testing.assert_allclose(results[0][0], results[1][0], rtol=1e-5)
     for whole, accumulated in zip(results[0][1], results[1][1], strict=True):
         np.testing.assert_allclose(whole, accumulated, atol=1e-6)
+
+
+def small_step(config: LossConfig | None = None, **arguments) -> tuple[TrainStep, dict[str, tf.Tensor]]:
+    """A step on a batch of 2, and the batch."""
+    rng = np.random.default_rng(0)
+    batch = {
+        "image": tf.constant(rng.random((2, 6, 7, 3)), tf.float32),
+        "label": tf.constant(rng.integers(0, 4, (2, 6, 7))),
+    }
+    model = model_without_batch_norm()
+    optimizer = create_optimizer(TrainConfig(steps=10, learning_rate=0.1))
+    optimizer.build(model.trainable_variables)
+    loss = SegmentationLoss(config or LossConfig())
+    return TrainStep(tf.distribute.get_strategy(), model, optimizer, loss, 2, 2, **arguments), batch
+
+
+def weights(step: TrainStep) -> list[np.ndarray]:
+    return [weight.numpy() for weight in step.model.weights]
+
+
+def test_a_scaled_loss_gives_the_same_step():
+    (plain, batch), (scaled, _) = small_step(), small_step(loss_scale=LossScale(2.0**10))
+    numbers = [{name: float(value) for name, value in step(batch).items()} for step in (plain, scaled)]
+    assert numbers[0] == pytest.approx(numbers[1], rel=1e-5)
+    for a, b in zip(weights(plain), weights(scaled), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_gradients_that_overflow_by_the_scale_change_nothing_but_the_scale():
+    step, batch = small_step(LossConfig(aux_weight=1e4), loss_scale=LossScale(3e38))
+    before = weights(step)
+    numbers = step(batch)
+    assert np.isfinite(float(numbers["aux"]))
+    assert not bool(numbers["finite"])
+    assert float(step.loss_scale.scale.numpy()) == pytest.approx(1.5e38)
+    assert int(step.optimizer.iterations) == 1
+    for a, b in zip(before, weights(step), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("xla", [False, True])
+def test_xla_compiles_where_it_is_asked_for(xla):
+    step, batch = small_step(xla=xla)
+    operations = step._step.get_concrete_function(batch).graph.get_operations()
+    assert any(operation.node_def.attr["_XlaMustCompile"].b for operation in operations) == xla
