@@ -12,6 +12,10 @@ Modes, with an example of each:
              index PNG, colour PNG and overlay of every image
              python main.py --mode=predict --experiment=acf_aspp_ob_trainval --split=test --submission
              files for the Cityscapes test server
+  check_data python main.py --mode=check_data --experiment=acf_aspp --data_dir=DIR --set data.format=folder
+             what is wrong with your images and masks, before anybody trains; class weights; pictures
+  prepare_data  python main.py --mode=prepare_data --experiment=acf_aspp --data_dir=DIR --output=SHARDS
+             the data as TFRecord shards, for clusters and object stores
   visualize  python main.py --mode=visualize --experiment=acf_aspp_small
              panels (image, truth, coarse, fine) of a split
 
@@ -23,7 +27,8 @@ Settings: --set key.path=value, as often as wanted; for example --set train.step
 folder's config.json lists them all.
 
 Data: --data_dir=DIR is a Cityscapes folder, the one that holds leftImg8bit and gtFine; without it the environment
-variable CITYSCAPES_DATASET counts, and without that street scenes are generated.
+variable CITYSCAPES_DATASET counts, and without that street scenes are generated. For your own images and masks say
+--set data.format=folder; other formats are ade20k, voc, tfds and tfrecord. docs/data.md explains them.
 """
 
 import contextlib
@@ -35,19 +40,21 @@ from absl import app, flags, logging
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-_MODE = flags.DEFINE_enum("mode", None, ["train", "evaluate", "predict", "visualize"], "What to do.", required=True)
+_MODES = ["train", "evaluate", "predict", "visualize", "check_data", "prepare_data"]
+_MODE = flags.DEFINE_enum("mode", None, _MODES, "What to do.", required=True)
 _EXPERIMENT = flags.DEFINE_string("experiment", None, "Name of the experiment; see above.", required=True)
 _SET = flags.DEFINE_multi_string("set", [], "Override of one setting, key.path=value; may be repeated.")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Cityscapes folder, which holds leftImg8bit and gtFine.")
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data; see above.")
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "Run folder; runs/EXPERIMENT by default.")
-_SPLIT = flags.DEFINE_enum("split", None, ["train", "val", "trainval", "test"], "Split; data.val_split by default.")
+_SPLIT = flags.DEFINE_string("split", None, "Split of the data; data.val_split by default, all to check or prepare.")
 _INPUT = flags.DEFINE_string("input", None, "predict: an image or a folder of images.")
-_OUTPUT = flags.DEFINE_string("output", None, "predict: folder for the results; RUN_DIR/predictions by default.")
+_OUTPUT = flags.DEFINE_string("output", None, "Folder for results; in RUN_DIR by default.")
+_TO = flags.DEFINE_enum("to", "tfrecord", ["tfrecord"], "prepare_data: the form of the shards.")
 _INIT_FROM = flags.DEFINE_string("init_from", None, "train: run folder or .keras file to take initial weights from.")
 _CLUSTER = flags.DEFINE_list("cluster", [], "train, evaluate: HOST:PORT of all workers; the first is the chief.")
 _WORKER = flags.DEFINE_integer("worker", None, "train, evaluate: which of --cluster this process is, from 0.")
 _SUBMISSION = flags.DEFINE_bool("submission", False, "predict: write files for the Cityscapes test server.")
-_IMAGES = flags.DEFINE_integer("images", 8, "visualize: how many images of the split.", lower_bound=1)
+_IMAGES = flags.DEFINE_integer("images", 8, "visualize, check_data: how many images.", lower_bound=1)
 
 
 def main(arguments: list[str]) -> None:

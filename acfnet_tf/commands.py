@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from acfnet_tf.config import ConfigError, Experiment, UserError, load_experiment, override
-from acfnet_tf.data.cityscapes import Sample, list_samples
-from acfnet_tf.data.cityscapes_labels import CLASS_NAMES
-from acfnet_tf.data.source import DataSource, open_data
+from acfnet_tf.data import check
+from acfnet_tf.data.check_report import write_check_report
+from acfnet_tf.data.classes import ClassSet
+from acfnet_tf.data.pipeline import training_dataset
+from acfnet_tf.data.sample import DataSource, Sample
+from acfnet_tf.data.shards import write_shards
+from acfnet_tf.data.source import open_data
 from acfnet_tf.evaluation.report import describe_inference, write_report
 from acfnet_tf.evaluation.submission import write_submission
 from acfnet_tf.inference.predictor import Predictor
-from acfnet_tf.training.run_folder import BEST_MODEL_FILE, CONFIG_FILE, read_config
+from acfnet_tf.training.class_statistics import weights_from_counts
+from acfnet_tf.training.run_folder import BEST_MODEL_FILE, CONFIG_FILE, read_classes, read_config
 from acfnet_tf.training.strategy import join_workers, read_tf_config, write_tf_config
 from acfnet_tf.training.train import train as train_experiment
 from acfnet_tf.training.validation import evaluate_shared
-from acfnet_tf.visualization.palette import class_colors
+from acfnet_tf.visualization.data_sheet import write_augmented_sheet, write_contact_sheet
 from acfnet_tf.visualization.panels import write_panels
 from acfnet_tf.visualization.predict import predict_files
 
@@ -69,23 +77,23 @@ def evaluate(request: Request) -> None:
         _name_cluster(request)
     several = len(read_tf_config()[0]) > 1
     workers = join_workers("multi_worker" if several else "one_device")
-    experiment, predictor = _trained(request)
-    source, samples, split = _samples(request, experiment)
+    experiment, predictor, classes = _trained(request)
+    source, samples, split = _samples(request, experiment, classes)
     print(f"{len(samples)} images of {split}: {describe_inference(experiment.evaluation)}")
     if any(sample.label is None for sample in samples):
-        raise UserError(f"split {split} of {source.root} has no masks to evaluate against")
+        raise UserError(f"split {split} of {source.name} has no masks to evaluate against")
     with workers.noticing_losses():
-        matrices = evaluate_shared(workers, predictor, samples, experiment.model.num_classes)
+        matrices = evaluate_shared(workers, predictor, samples, source.classes)
     if not workers.is_chief:
         return
     report = write_report(
         request.folder,
         matrices,
-        class_names=_class_names(experiment),
+        class_names=classes.names,
         evaluation=experiment.evaluation,
         samples=samples,
         split=split,
-        data=f"{'generated street scenes' if source.generated else 'Cityscapes layout'} {source.root}",
+        data=source.name,
     )
     print(f"\n{report}\nReport: {request.folder / 'evaluation.md'} and evaluation.json")
     print(f"Next: python main.py --mode=visualize {_same_run(request)}")
@@ -95,27 +103,81 @@ def predict(request: Request) -> None:
     """Labels a user's images, or a split for the Cityscapes test server."""
     if bool(request.input) == request.submission:
         raise UserError("--mode=predict wants either --input=FILE_OR_FOLDER or --submission with --split")
-    experiment, predictor = _trained(request)
+    experiment, predictor, classes = _trained(request)
     if request.submission:
-        _, samples, split = _samples(request, experiment)
+        _, samples, split = _samples(request, experiment, classes)
         output = Path(request.output or request.folder / f"submission_{split}")
         write_submission(predictor, samples, output)
         print(f"Submission: {output.with_name(output.name + '.zip')} ({len(samples)} images of {split})")
         return
     output = Path(request.output or request.folder / "predictions")
-    files = predict_files(predictor, request.input, output, class_colors(experiment.model.num_classes))
+    files = predict_files(predictor, request.input, output, classes.colors)
     print(f"{len(files)} images labelled: NAME.png, NAME_color.png and NAME_overlay.png in {output}")
 
 
 def visualize(request: Request) -> None:
     """Draws panels of the first images of a split."""
-    experiment, predictor = _trained(request)
-    _, samples, _ = _samples(request, experiment)
-    sheet = write_panels(
-        predictor, samples[: request.images], request.folder / "figures", _class_names(experiment), sheet_rows=8
-    )
+    experiment, predictor, classes = _trained(request)
+    source, samples, _ = _samples(request, experiment, classes)
+    sheet = write_panels(predictor, samples[: request.images], request.folder / "figures", source.classes, sheet_rows=8)
     print(f"Panels (image | truth | coarse | fine): {sheet}")
     print(f"Next: python main.py --mode=predict {_same_run(request)} --input=FILE_OR_FOLDER")
+
+
+def check_data(request: Request) -> None:
+    """Reads all data, says what is wrong with them, and draws what the network would see."""
+    experiment, source, splits = _data(request)
+    folder = Path(request.output or request.folder / "data_check")
+    result = check.check_data(source, splits)
+    counts = [
+        result.splits[split].class_pixels for split in _parts(experiment.data.train_split) if split in result.splits
+    ]
+    weights = weights_from_counts(np.concatenate(counts)) if counts else {}
+    print(f"\n{write_check_report(result, folder, weights)}\nReport: {folder / 'check.md'} and check.json")
+    if result.errors:
+        raise UserError("these data cannot be trained on; what is wrong stands above")
+    samples = source.list_samples(experiment.data.train_split)
+    write_contact_sheet(samples, source.classes, folder / "samples.png")
+    write_augmented_sheet(
+        training_dataset(
+            samples,
+            source.classes,
+            dataclasses.replace(experiment.data, cache=None),
+            seed=experiment.train.seed,
+            batch_size=1,
+            first_sample=0,
+            last_sample=request.images,
+        ).as_numpy_iterator(),
+        source.classes,
+        folder / "augmented.png",
+    )
+    print(f"Samples: {folder / 'samples.png'}; as the network sees them, augmented: {folder / 'augmented.png'}")
+    settings = "".join(f" --set {setting}" for setting in request.overrides)
+    print(f"Next: python main.py --mode=train {_same_run(request)}{settings}")
+
+
+def prepare_data(request: Request) -> None:
+    """Writes the data as shards, for clusters and object stores."""
+    if not request.output:
+        raise UserError("--mode=prepare_data wants --output=DIR, the folder for the shards")
+    _, source, splits = _data(request)
+    print(f"Shards: {write_shards(source, splits, request.output)}")
+    print(
+        f"Next: python main.py --mode=train --experiment={request.experiment} --data_dir={request.output}"
+        " --set data.format=tfrecord"
+    )
+
+
+def _data(request: Request) -> tuple[Experiment, DataSource, Sequence[str]]:
+    """The experiment, its data, and the splits that the command is about: --split, or all that there are."""
+    experiment = load_experiment(request.experiment, request.overrides)
+    source = open_data(experiment.data, request.data_dir)
+    print(f"Data: {source.name}. {source.note}".strip())
+    return experiment, source, _parts(request.split) if request.split else source.splits
+
+
+def _parts(split: str) -> tuple[str, ...]:
+    return ("train", "val") if split == "trainval" else (split,)
 
 
 def _name_cluster(request: Request) -> None:
@@ -124,8 +186,8 @@ def _name_cluster(request: Request) -> None:
     write_tf_config(request.cluster, request.worker)
 
 
-def _trained(request: Request) -> tuple[Experiment, Predictor]:
-    """The experiment as it was trained, with this command's overrides, and its predictor."""
+def _trained(request: Request) -> tuple[Experiment, Predictor, ClassSet]:
+    """The experiment as it was trained, with this command's overrides, its predictor and its classes."""
     load_experiment(request.experiment)  # a wrong name is the better message
     if not (request.folder / CONFIG_FILE).exists():
         raise UserError(
@@ -135,20 +197,22 @@ def _trained(request: Request) -> tuple[Experiment, Predictor]:
     if experiment.name != request.experiment:
         raise ConfigError(f"{request.folder} holds a run of {experiment.name!r}, not of {request.experiment!r}")
     experiment = override(experiment, request.overrides)
-    return experiment, Predictor(request.folder, experiment.evaluation)
+    return experiment, Predictor(request.folder, experiment.evaluation), read_classes(request.folder)
 
 
-def _samples(request: Request, experiment: Experiment) -> tuple[DataSource, list[Sample], str]:
-    """The samples of the split that the command names."""
+def _samples(request: Request, experiment: Experiment, classes: ClassSet) -> tuple[DataSource, list[Sample], str]:
+    """The samples of the split that the command names.
+
+    Raises:
+        ConfigError: the command itself says which classes the masks have, and they are not the model's.
+    """
     split = request.split or experiment.data.val_split
-    source = open_data(experiment.data, request.data_dir)
-    print(source.description)
-    return source, list_samples(source.root, split), split
-
-
-def _class_names(experiment: Experiment) -> Sequence[str]:
-    classes = experiment.model.num_classes
-    return CLASS_NAMES if classes == len(CLASS_NAMES) else [f"class {index}" for index in range(classes)]
+    own = any(path.startswith(("data.classes=", "data.masks=", "data.format=")) for path in request.overrides)
+    source = open_data(experiment.data, request.data_dir, None if own else classes)
+    if source.classes.names != classes.names:
+        raise ConfigError(f"{source.name} has other classes than {request.folder} was trained on (classes.json)")
+    print(f"Data: {source.name}. {source.note}".strip())
+    return source, source.list_samples(split), split
 
 
 def _same_run(request: Request) -> str:

@@ -6,6 +6,7 @@ unknown names are answered with the nearest valid ones, values of the wrong type
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import importlib
@@ -30,9 +31,9 @@ class ConfigError(UserError):
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Arguments of `acfnet_tf.ACFNet`; see there."""
+    """Arguments of `acfnet_tf.ACFNet`; see there. `num_classes` none means as many as the data have."""
 
-    num_classes: int = 19
+    num_classes: int | None = None
     backbone: str = "resnet101"
     context: Literal["aspp"] | None = "aspp"
     class_feature: Literal["acf_sum", "acf_concat", "class_center"] | None = "acf_sum"
@@ -48,16 +49,31 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class DataConfig:
-    """Which images, and how they are augmented (Section 4.2).
+    """Which images and classes, and how they are augmented (Section 4.2). `docs/data.md` explains every field.
 
     Without a data folder, street scenes of `scene_size` are generated; the `scene_*` fields describe them.
     """
 
-    train_split: Literal["train", "val", "trainval"] = "train"
-    val_split: Literal["train", "val", "trainval"] = "val"
+    format: Literal["cityscapes", "folder", "ade20k", "voc", "tfds", "tfrecord"] = "cityscapes"
+    name: str | None = None
+    classes: str | None = None
+    masks: Literal["index", "color"] | None = None
+    ignore: tuple[int, ...] = (255,)
+    image_folder: str = "images"
+    mask_folder: str = "masks"
+    mask_suffix: str = ""
+    image_feature: str | None = None
+    mask_feature: str | None = None
+    train_split: str = "train"
+    val_split: str = "val"
+    val_fraction: float = 0.1
+    on_bad_file: Literal["stop", "skip"] = "stop"
     crop_size: tuple[int, int] = (769, 769)
     scale_range: tuple[float, float] = (0.5, 2.0)
     flip: bool = True
+    photometric: bool = False
+    rare_class_temperature: float | None = None
+    cache: str | None = None
     parallel_calls: int | None = None
     scene_size: tuple[int, int] = (1024, 2048)
     scene_train: int = 64
@@ -73,7 +89,9 @@ class LossConfig:
     aux_weight: float = 0.4
     coarse_weight: float = 0.6
     fine_weight: float = 0.7
-    class_weights: Literal["cityscapes", "inverse_log", "none"] = "cityscapes"
+    class_weights: Literal["cityscapes", "inverse_log", "enet", "median_frequency", "none"] | tuple[float, ...] = (
+        "cityscapes"
+    )
     ohem: bool = False
     ohem_heads: tuple[Literal["aux", "coarse", "fine"], ...] = ("fine",)
     ohem_threshold: float = 0.7
@@ -272,9 +290,15 @@ def _convert(value: Any, expected: Any) -> Any:
     """The value as the expected type; strings are parsed. Raises ValueError or TypeError where it does not fit."""
     origin, arguments = typing.get_origin(expected), typing.get_args(expected)
     if origin in (typing.Union, types.UnionType):
-        if value is None or (isinstance(value, str) and value.lower() in ("none", "null")):
+        if type(None) in arguments and (
+            value is None or (isinstance(value, str) and value.lower() in ("none", "null"))
+        ):
             return None
-        return _convert(value, next(argument for argument in arguments if argument is not type(None)))
+        kinds = [argument for argument in arguments if argument is not type(None)]
+        for kind in kinds[:-1]:
+            with contextlib.suppress(ValueError, TypeError):
+                return _convert(value, kind)
+        return _convert(value, kinds[-1])
     if origin is Literal:
         for choice in arguments:
             if str(choice) == str(value):

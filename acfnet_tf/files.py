@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 
-def write_atomically(file: Path, text: str) -> None:
-    """Writes beside the file and renames: a reader sees the old text or the new one, never half of it."""
+@contextlib.contextmanager
+def replaced(file: Path) -> Iterator[Path]:
+    """A path beside `file` to write to; it takes the place of `file` afterwards, and is gone if writing fails."""
     partial = file.with_name(f".{file.name}.{os.getpid()}")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, file)
+    try:
+        yield partial
+        os.replace(partial, file)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_atomically(file: Path, text: str) -> None:
+    """A reader sees the old text or the new one, never half of it."""
+    with replaced(file) as partial:
+        partial.write_text(text, encoding="utf-8")

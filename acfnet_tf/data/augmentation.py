@@ -1,59 +1,106 @@
-"""Data augmentation (Section 4.2): random scale, random crop, random horizontal flip."""
+"""Data augmentation: random scale, crop and flip (Section 4.2), and on request photometric distortion."""
 
 from __future__ import annotations
 
 import tensorflow as tf
 
 from acfnet_tf.config import DataConfig
-from acfnet_tf.data.cityscapes_labels import IGNORE_LABEL
 
 IMAGE_MEAN = (123.675, 116.28, 103.53)
 """RGB mean of ImageNet, 0–255. It becomes 0 in the model's normalisation, so padding looks like nothing."""
 
 
 def augment(
-    image: tf.Tensor, label: tf.Tensor, seed: tf.Tensor, config: DataConfig, *, pad_label: int = IGNORE_LABEL
+    image: tf.Tensor, values: tf.Tensor, seed: tf.Tensor, config: DataConfig, anchor: tf.Tensor | None = None
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Scales, crops and flips an image and its mask alike; pads at the bottom and right what is too small for the crop.
+    """Scales, crops and flips an image and its mask alike, and distorts the image's colours.
 
     The window of the source that becomes the crop is cut out first, and only that is resized. This gives the same
     distribution as scaling the whole image and cropping then, in a third of the time.
 
     Args:
         image: (H, W, 3) uint8.
-        label: (H, W) uint8.
+        values: (H, W), any integer type.
         seed: (2,) int32 or int64. All chance is a pure function of it.
-        config: `crop_size`, `scale_range` and `flip` are used.
-        pad_label: value of padded mask pixels.
+        config: `crop_size`, `scale_range`, `flip` and `photometric` are used.
+        anchor: (2,) row and column of a pixel that the crop must hold; negative for none.
 
     Returns:
-        image (crop_h, crop_w, 3) float32 in 0–255, padded with `IMAGE_MEAN`, and label (crop_h, crop_w) uint8.
+        image (h, w, 3) float32 in 0–255 and values (h, w), not larger than the crop; `pad` fills it up.
     """
     chance = tf.unstack(tf.random.stateless_uniform((4,), seed))
     low, high = config.scale_range
     scale = low + chance[0] * (high - low)
     crop = tf.constant(config.crop_size, tf.float32)
-    size = tf.cast(tf.shape(label), tf.float32)
+    size = tf.cast(tf.shape(values), tf.float32)
 
     window = tf.clip_by_value(tf.round(crop / scale), 1, size)
-    offset = tf.floor(tf.stack(chance[1:3]) * (size - window + 1))
+    place = tf.stack(chance[1:3])
+    offset = tf.floor(place * (size - window + 1))
+    if anchor is not None:
+        anchor = tf.cast(anchor, tf.float32)
+        around = tf.clip_by_value(anchor - tf.floor(place * window), 0, size - window)
+        offset = tf.where(anchor >= 0, around, offset)
     # A window inside the image fills the crop, so that rounding leaves no stripe of padding one pixel wide.
     resized = tf.where(window < size, crop, tf.clip_by_value(tf.round(size * scale), 1, crop))
     resized = tf.cast(resized, tf.int32)
 
     (top, left), (height, width) = tf.unstack(tf.cast(offset, tf.int32)), tf.unstack(tf.cast(window, tf.int32))
     image = image[top : top + height, left : left + width]
-    label = label[top : top + height, left : left + width, tf.newaxis]
+    values = values[top : top + height, left : left + width, tf.newaxis]
     if config.flip:
         dims = [False, chance[3] < 0.5, False]
-        image, label = tf.raw_ops.Reverse(tensor=image, dims=dims), tf.raw_ops.Reverse(tensor=label, dims=dims)
+        image, values = tf.raw_ops.Reverse(tensor=image, dims=dims), tf.raw_ops.Reverse(tensor=values, dims=dims)
     # Both methods put pixel centres at half-integers, so image and mask stay aligned.
     image = tf.image.resize(image, resized, "bilinear")
-    label = tf.image.resize(label, resized, "nearest")[..., 0]
+    values = tf.image.resize(values, resized, "nearest")[..., 0]
+    if config.photometric:
+        image = distort_colors(image, tf.random.experimental.stateless_fold_in(seed, 1))
+    return image, values
 
-    (crop_height, crop_width), (height, width) = config.crop_size, tf.unstack(resized)
-    right = tf.broadcast_to(IMAGE_MEAN, (height, crop_width - width, 3))
-    bottom = tf.broadcast_to(IMAGE_MEAN, (crop_height - height, crop_width, 3))
+
+def pad(image: tf.Tensor, label: tf.Tensor, size: tuple[int, int], ignore_label: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Fills up to `size` at the bottom and right, the image with `IMAGE_MEAN`.
+
+    Args:
+        image: (h, w, 3) float32.
+        label: (h, w), any integer type.
+
+    Returns:
+        image (*size, 3) and label (*size), of the same types.
+    """
+    height, width = tf.unstack(tf.shape(label))
+    right = tf.broadcast_to(IMAGE_MEAN, (height, size[1] - width, 3))
+    bottom = tf.broadcast_to(IMAGE_MEAN, (size[0] - height, size[1], 3))
     image = tf.concat([tf.concat([image, right], 1), bottom], 0)
-    label = tf.pad(label, [[0, crop_height - height], [0, crop_width - width]], constant_values=pad_label)
-    return tf.ensure_shape(image, (*config.crop_size, 3)), tf.ensure_shape(label, config.crop_size)
+    label = tf.pad(label, [[0, size[0] - height], [0, size[1] - width]], constant_values=ignore_label)
+    return tf.ensure_shape(image, (*size, 3)), tf.ensure_shape(label, size)
+
+
+def distort_colors(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Photometric distortion with the operations and ranges of mmsegmentation (and of SSD before it).
+
+    Brightness ±32, contrast, saturation × 0.5 … 1.5, hue ± a tenth of the circle, each with probability ½; contrast
+    before or after saturation and hue, with probability ½.
+
+    Args:
+        image: (H, W, 3) float32 RGB in 0–255.
+        seed: (2,).
+
+    Returns:
+        The same, clipped to 0–255.
+    """
+    amount = tf.unstack(tf.random.stateless_uniform((4,), seed, -1.0, 1.0))
+    use = tf.unstack(tf.random.stateless_uniform((5,), tf.random.experimental.stateless_fold_in(seed, 1)) < 0.5)
+
+    def contrast(image: tf.Tensor) -> tf.Tensor:
+        return tf.clip_by_value(image * (1 + 0.5 * amount[1]), 0, 255)
+
+    def saturation_and_hue(image: tf.Tensor) -> tf.Tensor:
+        image = tf.cond(use[2], lambda: tf.image.adjust_saturation(image, 1 + 0.5 * amount[2]), lambda: image)
+        return tf.cond(use[3], lambda: tf.image.adjust_hue(image, 0.1 * amount[3]), lambda: image)
+
+    image = tf.cond(use[0], lambda: tf.clip_by_value(image + 32 * amount[0], 0, 255), lambda: image)
+    image = tf.cond(use[1] & use[4], lambda: contrast(image), lambda: image)
+    image = tf.clip_by_value(255 * saturation_and_hue(image / 255), 0, 255)
+    return tf.cond(use[1] & ~use[4], lambda: contrast(image), lambda: image)

@@ -10,9 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-IGNORE_LABEL = 255
-UNKNOWN_LABEL = 254
-"""What `TRAIN_IDS` gives for a value that is no labelId; the input pipeline refuses it."""
+from acfnet_tf.data.classes import IGNORED, ClassSet
 
 
 class Label(NamedTuple):
@@ -59,18 +57,14 @@ LABELS = (
     Label("bicycle", 33, 18, (119, 11, 32)),
 )
 
-_CLASSES = sorted((label for label in LABELS if label.train_id != IGNORE_LABEL), key=lambda label: label.train_id)
+_CLASSES = sorted((label for label in LABELS if label.train_id != 255), key=lambda label: label.train_id)
 
-CLASS_NAMES: tuple[str, ...] = tuple(label.name for label in _CLASSES)
-"""The 19 evaluated classes in trainId order."""
-
-CLASS_COLORS: np.ndarray = np.array([label.color for label in _CLASSES], np.uint8)
-"""(19, 3) RGB in trainId order."""
+CITYSCAPES = ClassSet(
+    names=tuple(label.name for label in _CLASSES),
+    colors=tuple(label.color for label in _CLASSES),
+    values={label.label_id: IGNORED if label.train_id == 255 else label.train_id for label in LABELS},
+)
+"""The 19 evaluated classes in trainId order, in masks of labelIds."""
 
 LABEL_IDS: np.ndarray = np.array([label.label_id for label in _CLASSES], np.uint8)
 """(19,) trainId → labelId."""
-
-TRAIN_IDS: np.ndarray = np.full(256, UNKNOWN_LABEL, np.uint8)
-"""(256,) labelId → trainId, `IGNORE_LABEL` for void, `UNKNOWN_LABEL` for what is no labelId."""
-for _label in LABELS:
-    TRAIN_IDS[_label.label_id] = _label.train_id

@@ -13,18 +13,19 @@ from collections.abc import Iterable, Sequence
 import tensorflow as tf
 
 from acfnet_tf.config import DataConfig
-from acfnet_tf.data.augmentation import augment
-from acfnet_tf.data.cityscapes import Sample
-from acfnet_tf.data.cityscapes_labels import TRAIN_IDS, UNKNOWN_LABEL
+from acfnet_tf.data.augmentation import augment, pad
+from acfnet_tf.data.cache import cached
+from acfnet_tf.data.classes import ClassSet
+from acfnet_tf.data.decoding import Decoder
 from acfnet_tf.data.errors import DataError
-from acfnet_tf.data.reading import GREY_8_BIT, PNG_START, load_sample
-
-UNLABELED_ID = 0
-"""labelId "unlabeled", whose trainId is the ignored one."""
+from acfnet_tf.data.order import SampleOrder
+from acfnet_tf.data.reading import load_sample
+from acfnet_tf.data.sample import Sample
 
 
 def training_dataset(
     samples: Sequence[Sample],
+    classes: ClassSet,
     config: DataConfig,
     *,
     seed: int,
@@ -32,6 +33,7 @@ def training_dataset(
     first_sample: int,
     last_sample: int,
     rows: range | None = None,
+    order: SampleOrder | None = None,
 ) -> tf.data.Dataset:
     """Batches of augmented samples first_sample ≤ g < last_sample, in order; a last incomplete batch is dropped.
 
@@ -39,41 +41,49 @@ def training_dataset(
 
     Args:
         samples: the training set.
-        config: crop size, scale range, flip; `parallel_calls` changes the speed, never the result.
+        classes: of the data.
+        config: crop size, augmentation, cache; `parallel_calls` changes the speed, never the result.
         seed: of order and augmentation.
         batch_size: of the global batch, of which `first_sample` begins one.
         rows: which samples of every global batch to read, all by default; the others are not touched.
+        order: which file each sample is; every file once an epoch by default.
 
     Returns:
-        A dataset of {"image": (batch, h, w, 3) float32 RGB in 0–255, "label": (batch, h, w) uint8 trainIds with 255 =
-        ignored, "index": (batch,) int64 global sample index}.
+        A dataset of {"image": (batch, h, w, 3) float32 RGB in 0–255, "label": (batch, h, w) of `classes.label_type`,
+        "index": (batch,) int64 global sample index}.
 
     Raises:
         DataError: no samples, or samples without masks.
+        tf.errors.OpError: with a cache, a sample that cannot be decoded.
     """
-    if not samples:
-        raise DataError("there are no training samples.")
-    for sample in samples:
-        if sample.label is None:
-            raise DataError(f"{sample.image}: has no mask, so it cannot be trained on.")
-    images = tf.constant([sample.image for sample in samples])
-    labels = tf.constant([sample.label for sample in samples])
+    parallel_calls = config.parallel_calls or os.cpu_count()
+    decode = Decoder(samples, classes)
+    if config.cache:
+        decode = cached(decode, samples, config.cache, parallel_calls)
+    order = order or SampleOrder(len(samples), seed)
+    names = tf.constant([str(sample.label) for sample in samples])
+    table = tf.constant(classes.table)
+
+    def labels_of(values: tf.Tensor) -> tf.Tensor:
+        return tf.gather(table, tf.cast(values, tf.int32))
 
     def load(index: tf.Tensor) -> dict[str, tf.Tensor]:
-        file = sample_file_index(seed, index, len(samples))
-        image, label_ids = _decode(images[file], labels[file])
-        image, label_ids = augment(image, label_ids, tf.stack([seed, index]), config, pad_label=UNLABELED_ID)
+        file, wanted = order(index)
+        image, values = decode(file)
+        sample_seed = tf.stack([seed, index])
+        anchor = _some_pixel(labels_of(values), wanted, sample_seed) if order.draws_classes else None
+        image, values = augment(image, values, sample_seed, config, anchor)
         # The table is applied to the crop, not to the whole mask, because that is a third of the pixels or fewer.
-        label = tf.gather(TRAIN_IDS, tf.cast(label_ids, tf.int32))
-        known = tf.reduce_all(label != UNKNOWN_LABEL)
-        with tf.control_dependencies([tf.debugging.Assert(known, ["values that are no labelIds in", labels[file]])]):
-            return {"image": image, "label": tf.identity(label), "index": index}
+        label = labels_of(values)
+        known = tf.reduce_all(label != classes.unknown_label)
+        with tf.control_dependencies([tf.debugging.Assert(known, ["values that are in no class in", names[file]])]):
+            image, label = pad(image, label, config.crop_size, classes.ignore_label)
+        return {"image": image, "label": label, "index": index}
 
     rows = rows or range(batch_size)
     dataset = tf.data.Dataset.range(first_sample, last_sample)
     if len(rows) < batch_size:
         dataset = dataset.filter(lambda index: (index % batch_size >= rows.start) & (index % batch_size < rows.stop))
-    parallel_calls = config.parallel_calls or os.cpu_count()
     dataset = dataset.map(load, num_parallel_calls=parallel_calls, deterministic=True)
     # Nothing is left to tune, and the tuner's thread has been seen to block the end of an iterator for good.
     options = tf.data.Options()
@@ -81,38 +91,24 @@ def training_dataset(
     return dataset.batch(len(rows), drop_remainder=True).prefetch(2).with_options(options)
 
 
-def sample_file_index(seed: int, index: int | tf.Tensor, num_files: int) -> tf.Tensor:
-    """Which file, () int64, global sample `index` is: every file once an epoch, in an order of its own each epoch."""
-    index = tf.convert_to_tensor(index, tf.int64)
-    epoch, position = index // num_files, index % num_files
-    return tf.random.experimental.index_shuffle(position, tf.stack([seed, epoch]), num_files - 1)
-
-
-def diagnose(samples: Iterable[Sample]) -> None:
-    """Reads samples again, thoroughly, to find what stopped the pipeline.
-
-    Raises:
-        DataError: for the first bad file; names it and says what is wrong with it.
-    """
+def diagnose(samples: Iterable[Sample], classes: ClassSet) -> tuple[Sample, DataError] | None:
+    """Reads samples again, thoroughly, to find the first one that the pipeline cannot use, and why."""
     for sample in samples:
-        load_sample(sample)
         try:
-            _decode(sample.image, sample.label)
+            load_sample(sample, classes)
+            Decoder([sample], classes)(tf.constant(0, tf.int64))
+        except DataError as error:
+            return sample, error
         except tf.errors.OpError as error:
             message = " ".join(error.message.split())
-            raise DataError(f"{sample.image} (mask {sample.label}): TensorFlow cannot read it: {message}") from error
+            return sample, DataError(f"{sample.image} (mask {sample.label}): TensorFlow cannot read it: {message}")
+    return None
 
 
-def _decode(image_path: tf.Tensor | str, label_path: tf.Tensor | str) -> tuple[tf.Tensor, tf.Tensor]:
-    """Image (H, W, 3) uint8 and mask (H, W) uint8 of labelIds."""
-    image = tf.io.decode_image(tf.io.read_file(image_path), channels=3, expand_animations=False)
-    image.set_shape((None, None, 3))
-    content = tf.io.read_file(label_path)
-    # decode_png would turn a colour, palette or 16-bit picture silently into some 8-bit grey.
-    header = tf.strings.substr(content, 0, 16) + tf.strings.substr(content, 24, 2)
-    grey = tf.debugging.Assert(header == PNG_START + GREY_8_BIT, ["no PNG with one 8-bit channel:", label_path])
-    with tf.control_dependencies([grey]):
-        label_ids = tf.io.decode_png(content, channels=1)[..., 0]
-    same_size = tf.reduce_all(tf.shape(image)[:2] == tf.shape(label_ids))
-    with tf.control_dependencies([tf.debugging.Assert(same_size, ["not the size of its image:", label_path])]):
-        return image, tf.identity(label_ids)
+def _some_pixel(labels: tf.Tensor, wanted: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """Row and column, (2,) int64, of a random pixel of the label `wanted`; (−1, −1) where there is none."""
+    places = tf.where(labels == tf.cast(wanted, labels.dtype))
+    count = tf.shape(places, tf.int64)[0]
+    chance = tf.random.stateless_uniform((), tf.random.experimental.stateless_fold_in(seed, 3), dtype=tf.float64)
+    drawn = tf.cast(tf.floor(chance * tf.cast(count, tf.float64)), tf.int64)
+    return tf.cond(count > 0, lambda: places[drawn], lambda: tf.constant([-1, -1], tf.int64))

@@ -1,51 +1,76 @@
-"""Where the data come from: the user's Cityscapes folder, or else generated street scenes."""
+"""Where the data come from: a folder, a CSV file, shards, a TensorFlow data set, or else generated street scenes."""
 
 from __future__ import annotations
 
+import functools
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from acfnet_tf.config import DataConfig
+from acfnet_tf.data import ade20k, cityscapes, folder, shards, voc
+from acfnet_tf.data.cityscapes_labels import CITYSCAPES
+from acfnet_tf.data.class_search import find_classes
+from acfnet_tf.data.classes import ClassSet
+from acfnet_tf.data.errors import DataError
+from acfnet_tf.data.sample import DataSource
 
 ENVIRONMENT_VARIABLE = "CITYSCAPES_DATASET"
 
 
-@dataclass(frozen=True)
-class DataSource:
-    """A folder in the Cityscapes layout.
+def open_data(config: DataConfig, data_dir: str | None, classes: ClassSet | None = None) -> DataSource:
+    """The data that `config.format` and `data_dir` name.
 
-    Attributes:
-        root: the folder that holds leftImg8bit and gtFine.
-        generated: whether these are generated street scenes.
-        description: one line for the user.
+    In the format "cityscapes", no `data_dir` means the folder of `CITYSCAPES_DATASET`, and without that one street
+    scenes that are generated under ./data on first use.
+
+    Args:
+        classes: those of a trained model, instead of what the data say.
+
+    Raises:
+        DataError: there are no such data, or their classes cannot be found out.
     """
+    if config.format == "cityscapes":
+        return _open_cityscapes(config, data_dir, classes)
+    if config.format == "tfds":
+        from acfnet_tf.data import tfds_source  # imports tensorflow_datasets, which takes seconds
 
-    root: Path
-    generated: bool
-    description: str
+        return tfds_source.open_tfds(config, data_dir, classes)
+    if not data_dir:
+        raise DataError(f"data.format={config.format} wants --data_dir=DIR.")
+    readers = {
+        "folder": folder.open_folder,
+        "ade20k": ade20k.open_ade20k,
+        "voc": voc.open_voc,
+        "tfrecord": shards.open_shards,
+    }
+    return readers[config.format](config, data_dir, classes)
 
 
-def open_data(config: DataConfig, data_dir: str | None) -> DataSource:
-    """`data_dir`, else the folder of `CITYSCAPES_DATASET`, else street scenes generated under ./data on first use.
+def _open_cityscapes(config: DataConfig, data_dir: str | None, classes: ClassSet | None) -> DataSource:
+    root = data_dir or os.environ.get(ENVIRONMENT_VARIABLE)
+    if root:
+        name = f"Cityscapes layout {Path(root).expanduser()}"
+        note = "" if data_dir else f"The folder is from {ENVIRONMENT_VARIABLE}."
+    else:
+        # Here and not above: the generator's libraries are of no use to those who have Cityscapes.
+        from acfnet_tf.data.street_scenes import write_street_scenes
 
-    The user's folder is not looked into here; `list_samples` does that.
-    """
-    environment = os.environ.get(ENVIRONMENT_VARIABLE)
-    for folder, origin in ((data_dir, "--data_dir"), (environment, ENVIRONMENT_VARIABLE)):
-        if folder:
-            root = Path(folder).expanduser()
-            return DataSource(root, False, f"Data: Cityscapes folder {root} (from {origin}).")
-
-    # Here and not above: the generator's libraries are of no use to those who have Cityscapes.
-    from acfnet_tf.data.street_scenes import write_street_scenes
-
-    (height, width), train, val, test = config.scene_size, config.scene_train, config.scene_val, config.scene_test
-    root = Path("data") / f"street_scenes_{height}x{width}_{train}+{val}+{test}_seed{config.scene_seed}"
-    write_street_scenes(root, train=train, val=val, test=test, size=config.scene_size, seed=config.scene_seed)
-    description = (
-        f"Data: generated street scenes in {root}."
-        f" For Cityscapes give --data_dir=DIR or set {ENVIRONMENT_VARIABLE}=DIR,"
-        " the folder that holds leftImg8bit and gtFine."
+        (height, width), train, val, test = config.scene_size, config.scene_train, config.scene_val, config.scene_test
+        root = Path("data") / f"street_scenes_{height}x{width}_{train}+{val}+{test}_seed{config.scene_seed}"
+        write_street_scenes(root, train=train, val=val, test=test, size=config.scene_size, seed=config.scene_seed)
+        name = f"generated street scenes {root}"
+        note = (
+            f"For Cityscapes give --data_dir=DIR or set {ENVIRONMENT_VARIABLE}=DIR; for your own data see docs/data.md."
+        )
+    root = Path(root).expanduser()
+    if config.classes and not classes:
+        classes, _ = find_classes(config, root, list)
+    splits = [split for split in ("test", "train_extra") if (root / cityscapes.IMAGES / split).is_dir()]
+    return DataSource(
+        name,
+        classes or CITYSCAPES,
+        functools.partial(cityscapes.list_samples, root),
+        splits=("train", "val", *splits),
+        note=note,
+        cache_dir=root,
     )
-    return DataSource(root, True, description)

@@ -9,8 +9,9 @@ import numpy as np
 from tqdm import tqdm
 
 from acfnet_tf.config import UserError
-from acfnet_tf.data.cityscapes import Sample
+from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.reading import load_sample
+from acfnet_tf.data.sample import Sample
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.metrics.confusion import ConfusionMatrix
 
@@ -18,7 +19,7 @@ from acfnet_tf.metrics.confusion import ConfusionMatrix
 def evaluate(
     predictor: Predictor,
     samples: Sequence[Sample],
-    num_classes: int,
+    classes: ClassSet,
     *,
     progress: bool = True,
     stop: Callable[[], bool] = lambda: False,
@@ -37,10 +38,10 @@ def evaluate(
     """
     if not samples:
         raise UserError("no samples to evaluate")
-    if predictor.num_classes != num_classes:
-        raise UserError(f"the model has {predictor.num_classes} classes, the data have {num_classes}")
-    matrices = {head: ConfusionMatrix(num_classes) for head in predictor.heads}
-    pairs = tqdm(_read_ahead(samples), "Evaluating", len(samples), unit="image", disable=not progress)
+    if predictor.num_classes != len(classes):
+        raise UserError(f"the model has {predictor.num_classes} classes, the data have {len(classes)}")
+    matrices = {head: ConfusionMatrix(len(classes), classes.ignore_label) for head in predictor.heads}
+    pairs = tqdm(_read_ahead(samples, classes), "Evaluating", len(samples), unit="image", disable=not progress)
     for image, label in pairs:
         for head, prediction in predictor.labels(image).items():
             matrices[head].update(label, prediction)
@@ -49,11 +50,11 @@ def evaluate(
     return matrices
 
 
-def _read_ahead(samples: Sequence[Sample]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _read_ahead(samples: Sequence[Sample], classes: ClassSet) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """(image, label) of each sample; the next one is decoded while the model works on this one."""
     with ThreadPoolExecutor(max_workers=1) as reader:
-        following = reader.submit(load_sample, samples[0])
+        following = reader.submit(load_sample, samples[0], classes)
         for sample in samples[1:]:
-            pair, following = following.result(), reader.submit(load_sample, sample)
+            pair, following = following.result(), reader.submit(load_sample, sample, classes)
             yield pair
         yield following.result()

@@ -18,7 +18,7 @@ from PIL import Image
 
 from acfnet_tf._version import __version__
 from acfnet_tf.config import EvaluationConfig
-from acfnet_tf.data.cityscapes import Sample
+from acfnet_tf.data.sample import Sample, open_source
 from acfnet_tf.files import write_atomically
 from acfnet_tf.metrics.confusion import ConfusionMatrix
 
@@ -80,7 +80,7 @@ def _conditions(evaluation: EvaluationConfig, samples: Sequence[Sample], split: 
     """What the numbers depend on, by name."""
     sizes: Counter[str] = Counter()
     for sample in samples:
-        with Image.open(sample.image) as image:  # reads the header only
+        with Image.open(open_source(sample.image)) as image:  # reads the header only
             sizes[f"{image.height}×{image.width}"] += 1
     versions = {"acfnet_tf": __version__, "python": platform.python_version()}
     versions |= {name: metadata.version(name) for name in _PACKAGES}

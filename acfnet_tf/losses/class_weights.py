@@ -21,9 +21,28 @@ def inverse_log_weights(pixel_counts: np.ndarray) -> np.ndarray:
         (N,) float64.
     """
     counts = np.asarray(pixel_counts, np.float64)
-    weights = np.ones_like(counts)
-    present = counts > 0
     # Two pixels at least: the logarithm of one pixel is zero.
-    inverse = 1 / np.log(np.maximum(counts[present], 2))
-    weights[present] = inverse / inverse.mean() if present.any() else 1
-    return weights
+    return _mean_one(1 / np.log(np.maximum(counts, 2)), counts > 0)
+
+
+def enet_weights(pixel_counts: np.ndarray) -> np.ndarray:
+    """1 / ln(1.02 + share of the pixels), as in ENet (Paszke et al., 2016), scaled as in `inverse_log_weights`."""
+    counts = np.asarray(pixel_counts, np.float64)
+    return _mean_one(1 / np.log(1.02 + counts / max(counts.sum(), 1)), counts > 0)
+
+
+def median_frequency_weights(pixel_counts: np.ndarray, image_pixels: np.ndarray) -> np.ndarray:
+    """Median of the classes' frequencies / frequency (Eigen and Fergus, 2015), scaled as in `inverse_log_weights`.
+
+    Args:
+        pixel_counts: (N,) pixels of every class in the training labels.
+        image_pixels: (N,) labelled pixels of all images in which the class occurs.
+    """
+    counts = np.asarray(pixel_counts, np.float64)
+    # The median itself is a common factor, which the scaling takes out again.
+    return _mean_one(np.asarray(image_pixels, np.float64) / np.maximum(counts, 1), counts > 0)
+
+
+def _mean_one(weights: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """Scaled to mean 1 over the classes that are present; 1 for the others."""
+    return np.where(present, weights / weights[present].mean(), 1.0) if present.any() else np.ones_like(weights)

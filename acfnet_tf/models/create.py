@@ -18,7 +18,7 @@ def create_model(config: ModelConfig, precision: str = "float32", rematerialize:
     """A new model with random weights.
 
     Args:
-        config: of the network.
+        config: of the network; 19 classes where it does not say how many.
         precision: dtype policy of the layers: "float32", "mixed_bfloat16" or "mixed_float16".
         rematerialize: keep of every `ConvNormAct` and of ASPP the input only and compute the rest a second time in the
             backward pass: less memory, more time. It is not saved with the model.
@@ -27,7 +27,8 @@ def create_model(config: ModelConfig, precision: str = "float32", rematerialize:
         ConfigError: a choice that the model does not have.
     """
     try:
-        model = ACFNet(**dataclasses.asdict(config), dtype=precision)
+        arguments = dataclasses.asdict(config) | {"num_classes": config.num_classes or 19}
+        model = ACFNet(**arguments, dtype=precision)
     except ValueError as error:
         raise ConfigError(f"model: {error}") from error
     if rematerialize:

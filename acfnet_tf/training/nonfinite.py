@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from acfnet_tf.config import UserError
-from acfnet_tf.data.cityscapes import Sample
+from acfnet_tf.data.sample import Sample
 from acfnet_tf.layers.norm import deferred_statistics
 from acfnet_tf.losses.segmentation import SegmentationLoss
 from acfnet_tf.training.strategy import Workers

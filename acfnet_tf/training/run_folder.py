@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import dataclasses
 import errno
+import itertools
 import os
 import socket
 from collections.abc import Iterator, Mapping
@@ -17,20 +19,24 @@ import numpy as np
 import tensorflow as tf
 
 from acfnet_tf.config import ConfigError, Experiment, UserError, differences
+from acfnet_tf.data.cityscapes_labels import CITYSCAPES
+from acfnet_tf.data.class_file import read_class_file
+from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.files import write_atomically
 from acfnet_tf.inference.loading import MODEL_FILE
 from acfnet_tf.training.checkpoints import Checkpoints
 
-CONFIG_FILE, METRICS_FILE, BEST_MODEL_FILE = "config.json", "metrics.csv", "best.keras"
+CONFIG_FILE, CLASSES_FILE = "config.json", "classes.json"
+METRICS_FILE, BEST_MODEL_FILE = "metrics.csv", "best.keras"
 METRICS_COLUMNS = (
     "step", "split", "loss", "loss_aux", "loss_coarse", "loss_fine", "gradient_norm", "learning_rate",
     "images_per_second", "miou_coarse", "miou_fine",
 )  # fmt: skip
 
 CHANGEABLE = (
-    "data.parallel_calls", "data.val_split", "evaluation.", "train.checkpoint", "train.log_every",
-    "train.max_nonfinite_steps", "train.micro_batch", "train.rematerialize", "train.strategy", "train.validate",
-    "train.xla",
+    "data.cache", "data.on_bad_file", "data.parallel_calls", "data.val_split", "evaluation.", "train.checkpoint",
+    "train.log_every", "train.max_nonfinite_steps", "train.micro_batch", "train.rematerialize", "train.strategy",
+    "train.validate", "train.xla",
 )  # fmt: skip
 """Settings that may differ when a run is continued: they change neither the samples nor the schedule."""
 
@@ -41,20 +47,22 @@ class RunFolder:
     Args:
         path: the folder; `open` makes it.
         experiment: resolved.
+        classes: of the data.
         writes: whether this process is the one that writes; for the others nothing here does anything.
 
     Raises:
         ConfigError: the folder holds a run of another experiment or of other settings.
     """
 
-    def __init__(self, path: str | Path, experiment: Experiment, writes: bool = True) -> None:
+    def __init__(self, path: str | Path, experiment: Experiment, classes: ClassSet, writes: bool = True) -> None:
         self.path = Path(path)
-        self.experiment = experiment
+        self.experiment, self.classes = experiment, classes
         self.writes = writes
         self.model_file = self.path / MODEL_FILE
         self.best_model_file = self.path / BEST_MODEL_FILE
         if writes and (self.path / CONFIG_FILE).exists():
-            _check_same_run(self.path, read_config(self.path), experiment)
+            check_same_run(self.path, experiment)
+            _check_same_classes(self.path, read_classes(self.path), classes)
 
     def is_new(self) -> bool:
         """Whether there is no checkpoint to continue from. Only the one that writes can tell."""
@@ -74,6 +82,7 @@ class RunFolder:
             self.path.mkdir(parents=True, exist_ok=True)
             with self._lock():
                 write_atomically(self.path / CONFIG_FILE, self.experiment.to_json())
+                write_atomically(self.path / CLASSES_FILE, self.classes.to_json())
                 self._summaries = tf.summary.create_file_writer(str(self.path / "tensorboard"))
                 with self._tensorboard(step=0):
                     tf.summary.text("configuration", f"```json\n{self.experiment.to_json()}```")
@@ -222,7 +231,41 @@ def read_config(run_dir: Path) -> Experiment:
         raise ConfigError(f"{file}: {error}") from error
 
 
-def _check_same_run(path: Path, old: Experiment, new: Experiment) -> None:
+def read_classes(run_dir: Path) -> ClassSet:
+    """The classes that a run was trained on.
+
+    Raises:
+        DataError: their file cannot be read.
+    """
+    file = run_dir / CLASSES_FILE
+    return read_class_file(file) if file.exists() else CITYSCAPES
+
+
+def _check_same_classes(path: Path, old: ClassSet, new: ClassSet) -> None:
+    if (old.names, old.coding, old.values) == (new.names, new.coding, new.values):
+        return
+    pairs = enumerate(itertools.zip_longest(old.names, new.names))
+    changed = [f"class {index} was {before!r}, is now {after!r}" for index, (before, after) in pairs if before != after]
+    raise ConfigError(
+        f"{path} holds a run with other classes: {changed[0] if changed else 'their values in the masks have changed'}"
+        f" (see {path / CLASSES_FILE}). Choose another --run_dir"
+    )
+
+
+def check_same_run(path: Path, new: Experiment) -> None:
+    """Makes sure that an experiment continues the run of a folder, if there is one.
+
+    Args:
+        new: its number of classes may be open still.
+
+    Raises:
+        ConfigError: the folder holds a run of another experiment or of other settings.
+    """
+    if not (path / CONFIG_FILE).exists():
+        return
+    old = read_config(path)
+    if new.model.num_classes is None:
+        old = dataclasses.replace(old, model=dataclasses.replace(old.model, num_classes=None))
     if old.name != new.name:
         raise ConfigError(
             f"{path} holds a run of experiment {old.name!r}, not of {new.name!r}; choose another --run_dir"

@@ -68,6 +68,15 @@ class Workers:
         values[self.index] = value
         return self.sum(values)
 
+    @contextlib.contextmanager
+    def chief_first(self) -> Iterator[None]:
+        """Around what makes files that all workers need: where they share a disk, once is enough."""
+        if not self.is_chief:
+            self.gather(0)
+        yield
+        if self.is_chief:
+            self.gather(0)
+
     def from_chief(self, values: Sequence[np.ndarray]) -> list[np.ndarray]:
         """The chief's arrays, bit by bit, on all workers. All must call it, with the same shapes and dtypes."""
         raw = b"".join(value.tobytes() for value in values)

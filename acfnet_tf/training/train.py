@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import signal
 import time
 from collections.abc import Iterator, Sequence
@@ -13,14 +14,15 @@ import numpy as np
 import tensorflow as tf
 
 from acfnet_tf.config import ConfigError, Experiment
-from acfnet_tf.data.cityscapes import Sample, list_samples
-from acfnet_tf.data.cityscapes_labels import CLASS_NAMES
-from acfnet_tf.data.pipeline import diagnose, sample_file_index, training_dataset
+from acfnet_tf.data.check import check_data
+from acfnet_tf.data.errors import DataError
+from acfnet_tf.data.pipeline import diagnose, training_dataset
+from acfnet_tf.data.sample import DataSource, Sample
 from acfnet_tf.data.source import open_data
-from acfnet_tf.data.statistics import count_pixels
 from acfnet_tf.inference.predictor import Predictor
-from acfnet_tf.losses import CITYSCAPES_CLASS_WEIGHTS, SegmentationLoss, inverse_log_weights
+from acfnet_tf.losses import SegmentationLoss
 from acfnet_tf.models.create import create_model
+from acfnet_tf.training.class_statistics import ClassStatistics
 from acfnet_tf.training.initialize import initialize_from
 from acfnet_tf.training.interruption import Interruption, Stopped
 from acfnet_tf.training.loss_scale import LossScale
@@ -28,7 +30,7 @@ from acfnet_tf.training.memory import choose_micro_batch
 from acfnet_tf.training.nonfinite import NonFiniteSteps
 from acfnet_tf.training.optimizer import create_optimizer
 from acfnet_tf.training.progress import Progress
-from acfnet_tf.training.run_folder import RunFolder
+from acfnet_tf.training.run_folder import RunFolder, check_same_run
 from acfnet_tf.training.step import TrainStep
 from acfnet_tf.training.strategy import Workers, join_workers
 from acfnet_tf.training.validation import evaluate_shared
@@ -39,6 +41,9 @@ SECONDS_BETWEEN_CHECKPOINTS = 900
 
 TENSORBOARD_IMAGES = 4
 
+SAMPLES_LOOKED_INTO = 32
+"""Of each split, before the first step."""
+
 
 def train(experiment: Experiment, run_dir: str | Path, data_dir: str | None = None) -> Path:
     """Trains an experiment, or continues where an earlier call on the same folder stopped.
@@ -46,7 +51,7 @@ def train(experiment: Experiment, run_dir: str | Path, data_dir: str | None = No
     Args:
         experiment: resolved.
         run_dir: the run folder.
-        data_dir: a Cityscapes folder; see `open_data`.
+        data_dir: folder of the data; see `open_data`.
 
     Returns:
         The file of the trained model for inference.
@@ -62,9 +67,14 @@ def train(experiment: Experiment, run_dir: str | Path, data_dir: str | None = No
     workers.check_batch(experiment.train.batch_size)
     if experiment.train.xla and workers.strategy.num_replicas_in_sync > 1:
         raise ConfigError("train.xla compiles what runs on one device; here are several. Leave it out")
-    folder = RunFolder(run_dir, experiment, writes=workers.is_chief)
     with workers.noticing_losses():
-        training = _Training(experiment, folder, workers, data_dir)
+        if workers.is_chief:
+            check_same_run(Path(run_dir), experiment)  # before the data are looked into, which can take minutes
+        with workers.chief_first():
+            source = open_data(experiment.data, data_dir)
+        experiment = _with_classes(experiment, len(source.classes))
+        folder = RunFolder(run_dir, experiment, source.classes, writes=workers.is_chief)
+        training = _Training(experiment, folder, workers, source)
         with folder.open(), Interruption() as training.interruption:
             training.run()
             workers.gather(0)  # nobody leaves before the chief has written everything
@@ -80,11 +90,16 @@ class _Training:
 
     interruption: Interruption
 
-    def __init__(self, experiment: Experiment, folder: RunFolder, workers: Workers, data_dir: str | None) -> None:
+    def __init__(self, experiment: Experiment, folder: RunFolder, workers: Workers, source: DataSource) -> None:
         config, strategy = experiment.train, workers.strategy
         self.experiment, self.config, self.workers, self.folder = experiment, config, workers, folder
-        self._open_data(data_dir)
-        workers.check_agreement(settings=experiment, data=[sample.name for sample in self.samples])
+        self.classes = source.classes
+        self._list_samples(source)
+        workers.check_agreement(
+            settings=experiment, classes=source.classes, data=[sample.name for sample in self.samples]
+        )
+        statistics = ClassStatistics(self.samples, source, experiment, workers, self._say)
+        self.order = statistics.sample_order()
 
         keras.utils.set_random_seed(config.seed)
         with strategy.scope():
@@ -97,7 +112,7 @@ class _Training:
         # Float32 and averaged weights, whatever is trained with: what is validated is what is saved.
         self.inference_model = create_model(experiment.model)
         self.predictor = Predictor(self.inference_model)
-        loss = SegmentationLoss(config.loss, self._class_weights())
+        loss = SegmentationLoss(config.loss, statistics.class_weights(), self.classes.ignore_label)
         self.nonfinite = NonFiniteSteps(config.max_nonfinite_steps, workers, self.model, loss)
 
         micro_batch, why = choose_micro_batch(self.model, experiment, workers)
@@ -146,26 +161,35 @@ class _Training:
                     self._stop(stop)
         self._update_inference_model()
         self.folder.save_model(self.inference_model)
+        if self.bad_samples:
+            Progress.write(f"{len(self.bad_samples)} samples were skipped.")
 
-    def _open_data(self, data_dir: str | None) -> None:
+    def _list_samples(self, source: DataSource) -> None:
+        """The samples of both splits, of which some are looked into before the first step."""
         data = self.experiment.data
-        # The chief first: where scenes are to be drawn, once is enough for all workers of a machine.
-        if not self.workers.is_chief:
-            self.workers.gather(0)
-        source = open_data(data, data_dir)
+        self._say(f"Data: {source.name}. {source.note}".strip())
+        self.samples = source.list_samples(data.train_split)
+        self.validation_samples = source.list_samples(data.val_split)[: self.config.validate_images]
+        self.bad_samples: set[Sample] = set()
         if self.workers.is_chief:
-            self.workers.gather(0)
-        self._say(source.description)
-        self.samples = list_samples(source.root, data.train_split)
-        self.validation_samples = list_samples(source.root, data.val_split)[: self.config.validate_images]
+            self._look_into(source)
 
-    def _class_weights(self) -> Sequence[float] | None:
-        """The weights that `train.loss.class_weights` names, of length `num_classes`; None for equal weights."""
-        choice = self.config.loss.class_weights
-        if choice == "inverse_log":
-            counts = count_pixels(self.workers.share(self.samples), self.experiment.model.num_classes)
-            return inverse_log_weights(self.workers.sum(counts))
-        return CITYSCAPES_CLASS_WEIGHTS if choice == "cityscapes" else None
+    def _look_into(self, source: DataSource) -> None:
+        """The quick form of `--mode=check_data`: some samples, all that can be wrong with them.
+
+        Raises:
+            DataError: training on them would fail.
+        """
+        some = {
+            split: samples[:: max(1, len(samples) // SAMPLES_LOOKED_INTO)]
+            for split, samples in (("train", self.samples), ("val", self.validation_samples))
+        }
+        result = check_data(dataclasses.replace(source, list_samples=some.get), ["train", "val"], progress=False)
+        for fault in (finding for finding in result.findings if finding.severity == "error"):
+            message = " ".join([fault.message, *fault.details[:1]])
+            if self.experiment.data.on_bad_file == "stop":
+                raise DataError(f"{message} For a report of all data: --mode=check_data.")
+            Progress.write(message)
 
     def _restore(self) -> int:
         """The state of the newest checkpoint, or else the one to begin with, on all workers. Returns its step."""
@@ -185,29 +209,57 @@ class _Training:
         size = self.config.batch_size
         own = size // self.workers.count
         rows = range(self.workers.index * own, (self.workers.index + 1) * own)
-        iterator = iter(
-            training_dataset(
-                self.samples,
-                self.experiment.data,
-                seed=self.config.seed,
-                batch_size=size,
-                first_sample=first_step * size,
-                last_sample=self.config.steps * size,
-                rows=rows,
-            )
-        )
+        iterator = None
         for step in range(first_step, self.config.steps):
-            try:
-                batch = next(iterator)
-            except tf.errors.OpError:
-                diagnose(self._files(step)[rows.start : rows.stop])
-                raise
+            while True:
+                try:
+                    iterator = iterator or self._pipeline(step, rows)
+                    batch = next(iterator)
+                    break
+                except tf.errors.OpError as error:
+                    # Without an iterator it was the cache that failed, which decodes all samples.
+                    suspects = self.samples if iterator is None else self._files(step)[rows.start : rows.stop]
+                    self._skip_bad_file(suspects, error)
+                    iterator = None
             yield batch
+
+    def _pipeline(self, step: int, rows: range) -> Iterator[dict[str, tf.Tensor]]:
+        dataset = training_dataset(
+            self.samples,
+            self.classes,
+            self.experiment.data,
+            seed=self.config.seed,
+            batch_size=self.config.batch_size,
+            first_sample=step * self.config.batch_size,
+            last_sample=self.config.steps * self.config.batch_size,
+            rows=rows,
+            order=self.order,
+        )
+        return iter(dataset)
+
+    def _skip_bad_file(self, suspects: Sequence[Sample], failure: tf.errors.OpError) -> None:
+        """Finds the sample that the pipeline could not use; from now on the next one takes its place.
+
+        Raises:
+            DataError: bad files are not to be skipped, or no others are left.
+        """
+        found = diagnose(suspects, self.classes)
+        if found is None:
+            raise failure
+        sample, error = found
+        self.bad_samples.add(sample)
+        if self.experiment.data.on_bad_file == "stop" or self.bad_samples.issuperset(self.samples):
+            raise error
+        for place, each in enumerate(self.samples):
+            if each == sample:
+                followers = self.samples[place:] + self.samples[:place]
+                self.samples[place] = next(other for other in followers if other not in self.bad_samples)
+        Progress.write(f"Skipped, number {len(self.bad_samples)}, the next sample takes its place: {error}")
 
     def _files(self, step: int) -> list[Sample]:
         """Of the global batch that comes after `step` steps."""
         indices = range(step * self.config.batch_size, (step + 1) * self.config.batch_size)
-        return [self.samples[int(sample_file_index(self.config.seed, index, len(self.samples)))] for index in indices]
+        return [self.samples[int(self.order(index)[0])] for index in indices]
 
     def _advance(self, batch: dict[str, tf.Tensor]) -> None:
         """One step, and its row in metrics.csv if one is due."""
@@ -241,10 +293,10 @@ class _Training:
         if not self._is_validated_here() or self.workers.gather(self.folder.is_validated(self.step)).any():
             return
         self._update_inference_model()
-        samples, num_classes = self.validation_samples, self.experiment.model.num_classes
+        samples = self.validation_samples
         with self.progress.paused():
             matrices = evaluate_shared(
-                self.workers, self.predictor, samples, num_classes, lambda: self.interruption.signal is not None
+                self.workers, self.predictor, samples, self.classes, lambda: self.interruption.signal is not None
             )
             if matrices is None:
                 self._stop(self.workers.gather(self.interruption.signal or 0).max())
@@ -254,7 +306,7 @@ class _Training:
             )
             if self.workers.is_chief:
                 for sample in samples[:TENSORBOARD_IMAGES]:
-                    sheet = draw_sample(self.predictor, sample, CLASS_NAMES, panel_width=480)
+                    sheet = draw_sample(self.predictor, sample, self.classes, panel_width=480)
                     self.folder.log_image(self.step, f"val/{sample.name}", np.asarray(sheet))
         heads = ", ".join(f"{head} {100 * score:.2f} %" for head, score in scores.items())
         self._say(f"step {self.step}: mIoU on {len(samples)} validation images: {heads}")
@@ -297,7 +349,20 @@ def _check(experiment: Experiment) -> None:
         raise ConfigError(f"train.head_lr_multiplier = {config.head_lr_multiplier}: expected 0 or more")
     if config.ema_momentum is not None and not 0 <= config.ema_momentum < 1:
         raise ConfigError(f"train.ema_momentum = {config.ema_momentum}: expected none, or a number in [0, 1)")
-    if experiment.model.num_classes != len(CLASS_NAMES):
+    temperature = experiment.data.rare_class_temperature
+    if temperature is not None and temperature <= 0:
+        raise ConfigError(f"data.rare_class_temperature = {temperature}: expected none, or more than 0")
+
+
+def _with_classes(experiment: Experiment, num_classes: int) -> Experiment:
+    """With the number of classes that the data have.
+
+    Raises:
+        ConfigError: the settings say another one.
+    """
+    wanted = experiment.model.num_classes
+    if wanted not in (None, num_classes):
         raise ConfigError(
-            f"model.num_classes = {experiment.model.num_classes}: data in the Cityscapes layout have {len(CLASS_NAMES)}"
+            f"model.num_classes = {wanted}, but the data have {num_classes} classes; leave the setting out"
         )
+    return dataclasses.replace(experiment, model=dataclasses.replace(experiment.model, num_classes=num_classes))

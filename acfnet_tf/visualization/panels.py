@@ -10,10 +10,11 @@ from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
 from acfnet_tf.config import UserError
-from acfnet_tf.data.cityscapes import Sample
+from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.reading import load_sample, read_image
+from acfnet_tf.data.sample import Sample
 from acfnet_tf.inference.predictor import Predictor
-from acfnet_tf.visualization.palette import class_colors, colorize
+from acfnet_tf.visualization.palette import colorize
 
 PANELS = ("image", "truth", "coarse", "fine")
 _FONT_SIZE = 18
@@ -26,7 +27,7 @@ def write_panels(
     predictor: Predictor,
     samples: Sequence[Sample],
     figures_dir: str | Path,
-    class_names: Sequence[str],
+    classes: ClassSet,
     *,
     panel_width: int = 640,
     sheet_rows: int = 8,
@@ -38,7 +39,7 @@ def write_panels(
     truth are black. A sample without truth and a model without a coarse head have fewer columns.
 
     Args:
-        class_names: (N,) in the order of the class indices.
+        classes: of the data and the model.
         panel_width: pixels; every panel is scaled to it.
 
     Returns:
@@ -50,58 +51,55 @@ def write_panels(
     """
     if not samples:
         raise UserError("no samples to draw")
-    figures_dir, colors = Path(figures_dir), class_colors(len(class_names))
+    figures_dir = Path(figures_dir)
     rows, seen = [], set()
     for sample in tqdm(samples, "Drawing", unit="image", disable=not progress):
-        row, occurring = _row(predictor, sample, colors, panel_width)
+        row, occurring = _row(predictor, sample, classes, panel_width)
         file = figures_dir / f"{sample.name}_panels.png"
         file.parent.mkdir(parents=True, exist_ok=True)
-        draw_sheet([row], class_names, colors, occurring).save(file)
+        draw_sheet([row], classes, occurring).save(file)
         if len(rows) < sheet_rows:
             rows.append(row)
             seen |= occurring
     sheet = figures_dir / "panels.png"
-    draw_sheet(rows, class_names, colors, seen).save(sheet)
+    draw_sheet(rows, classes, seen).save(sheet)
     return sheet
 
 
-def draw_sample(
-    predictor: Predictor, sample: Sample, class_names: Sequence[str], *, panel_width: int = 640
-) -> Image.Image:
+def draw_sample(predictor: Predictor, sample: Sample, classes: ClassSet, *, panel_width: int = 640) -> Image.Image:
     """The panels of one sample, with titles and legend; see `write_panels`."""
-    colors = class_colors(len(class_names))
-    row, occurring = _row(predictor, sample, colors, panel_width)
-    return draw_sheet([row], class_names, colors, occurring)
+    row, occurring = _row(predictor, sample, classes, panel_width)
+    return draw_sheet([row], classes, occurring)
 
 
 def _row(
-    predictor: Predictor, sample: Sample, colors: np.ndarray, panel_width: int
+    predictor: Predictor, sample: Sample, classes: ClassSet, panel_width: int
 ) -> tuple[dict[str, Image.Image], set[int]]:
     """The panels of a sample by title, and the labels that occur in them."""
-    image, truth = load_sample(sample) if sample.label else (read_image(sample.image, upright=False), None)
+    image, truth = load_sample(sample, classes) if sample.label else (read_image(sample.image, upright=False), None)
     labels = predictor.labels(image)
     if truth is not None:
         labels["truth"] = truth
     occurring = set(np.unique(np.concatenate([values.ravel() for values in labels.values()])).tolist())
-    row = {"image": image} | {name: colorize(values, colors) for name, values in labels.items()}
+    row = {"image": image} | {name: colorize(values, classes.colors) for name, values in labels.items()}
     return {name: _scaled(row[name], panel_width, smooth=name == "image") for name in PANELS if name in row}, occurring
 
 
 def draw_sheet(
-    rows: Sequence[Mapping[str, Image.Image]], class_names: Sequence[str], colors: np.ndarray, occurring: set[int]
+    rows: Sequence[Mapping[str, Image.Image]], classes: ClassSet, occurring: set[int], titles: Sequence[str] = PANELS
 ) -> Image.Image:
     """Rows of panels under their titles, with a legend.
 
     Args:
         rows: {title: panel}, the panels of all rows equally wide and those of one row equally high.
-        class_names: (N,).
-        colors: (N, 3) uint8.
-        occurring: class indices that the legend explains; any other value among them is explained as "ignored".
+        classes: what the legend explains.
+        occurring: labels that it explains; any among them that is no class is explained as "ignored".
+        titles: of the columns, in order; those that no row has are left out.
     """
-    titles = [title for title in PANELS if any(title in row for row in rows)]
+    titles = [title for title in titles if any(title in row for row in rows)]
     panel_width = next(iter(rows[0].values())).width
     width = len(titles) * (panel_width + _GAP) + _GAP
-    legend = _legend(width, class_names, colors, occurring)
+    legend = _legend(width, classes, occurring)
     height = _LINE + sum(next(iter(row.values())).height + _GAP for row in rows) + legend.height
     sheet = Image.new("RGB", (width, height), _BACKGROUND)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(_FONT_SIZE)
@@ -117,11 +115,11 @@ def draw_sheet(
     return sheet
 
 
-def _legend(width: int, class_names: Sequence[str], colors: np.ndarray, occurring: set[int]) -> Image.Image:
+def _legend(width: int, classes: ClassSet, occurring: set[int]) -> Image.Image:
     """A swatch and a name for each class, wrapped to the width."""
     font = ImageFont.load_default(_FONT_SIZE)
-    entries = [(class_names[i], tuple(colors[i].tolist())) for i in sorted(occurring) if i < len(class_names)]
-    if any(index >= len(class_names) for index in occurring):
+    entries = [(classes.names[i], classes.colors[i]) for i in sorted(occurring) if i < len(classes)]
+    if any(index >= len(classes) for index in occurring):
         entries.append(("ignored", (0, 0, 0)))
     swatch = _LINE - 10
     x, y, places = _GAP, 0, []

@@ -12,18 +12,17 @@ from tqdm import tqdm
 
 from acfnet_tf.config import UserError
 from acfnet_tf.data.errors import DataError
+from acfnet_tf.data.pairs import IMAGE_SUFFIXES
 from acfnet_tf.data.reading import read_image
 from acfnet_tf.inference.predictor import Predictor
-from acfnet_tf.visualization.palette import colorize, overlay
-
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".ppm", ".webp", ".tif", ".tiff")
+from acfnet_tf.visualization.palette import Colors, colorize, overlay
 
 
 def predict_files(
     predictor: Predictor,
     input: str | Path,
     output_dir: str | Path,
-    colors: np.ndarray,
+    colors: Colors,
     progress: bool = True,
 ) -> list[Path]:
     """Labels one image, or every image of a folder and its subfolders, whatever their sizes and formats.
@@ -36,7 +35,7 @@ def predict_files(
         input: an image file or a folder.
         output_dir: made if needed; not the input's own folder, whose images would be overwritten. It may lie inside
             the input folder: what is in it is no input then.
-        colors: (N, 3) uint8, see `palette.class_colors`.
+        colors: (N, 3) of 0–255, such as `ClassSet.colors`.
 
     Returns:
         The index files, in the order of the images' names.
@@ -98,7 +97,7 @@ def _outputs(stem: Path) -> tuple[Path, Path, Path]:
     return tuple(stem.with_name(stem.name + ending) for ending in (".png", "_color.png", "_overlay.png"))
 
 
-def _write(image: np.ndarray, labels: np.ndarray, stem: Path, colors: np.ndarray) -> Path:
+def _write(image: np.ndarray, labels: np.ndarray, stem: Path, colors: Colors) -> Path:
     stem.parent.mkdir(parents=True, exist_ok=True)
     index_file, color_file, overlay_file = _outputs(stem)
     Image.fromarray(labels).save(index_file)

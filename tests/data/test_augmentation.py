@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acfnet_tf.config import DataConfig
-from acfnet_tf.data.augmentation import IMAGE_MEAN, augment
+from acfnet_tf.data.augmentation import IMAGE_MEAN, augment, distort_colors, pad
 
 
 def run(image: np.ndarray, label: np.ndarray, seed: int, config: DataConfig) -> tuple[np.ndarray, np.ndarray]:
     image, label = augment(tf.constant(image), tf.constant(label), tf.constant([7, seed], tf.int64), config)
+    image, label = pad(image, label, config.crop_size, 255)
     assert image.dtype == tf.float32 and label.dtype == tf.uint8
     return image.numpy(), label.numpy()
 
@@ -132,3 +133,63 @@ def test_pure_function_of_the_seed(dtype: tf.DType) -> None:
     )
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
+
+
+def test_the_anchor_is_in_the_crop_anywhere() -> None:
+    """The pixel (33, 150) of 100×200; uniform among the places where it can be."""
+    image, label = coordinates(100, 200)
+    config = DataConfig(crop_size=(16, 16), scale_range=(1.0, 1.0), flip=False)
+    draw = tf.function(
+        lambda seed: augment(tf.constant(image), tf.constant(label), seed, config, tf.constant([33, 150]))
+    )
+    places = []
+    for seed in range(300):
+        crop = draw(tf.constant([0, seed], tf.int64))[0].numpy()
+        found = np.argwhere((crop[..., 0] == 150) & (crop[..., 1] == 33))
+        assert len(found) == 1
+        places.append(found[0])
+    assert np.min(places, axis=0).tolist() == [0, 0] and np.max(places, axis=0).tolist() == [15, 15]
+    assert np.abs(np.mean(places, axis=0) - 7.5).max() < 1
+
+
+@settings(max_examples=20, deadline=None)
+@given(row=st.integers(0, 29), column=st.integers(0, 49), seed=st.integers(0, 1000))
+def test_any_anchor_at_any_scale(row: int, column: int, seed: int) -> None:
+    label = np.zeros((30, 50), np.uint8)
+    label[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2] = 1  # large enough to survive half the size
+    arguments = tf.zeros((30, 50, 3), tf.uint8), tf.constant(label), tf.constant([0, seed], tf.int64)
+    _, values = augment(*arguments, DataConfig(crop_size=(13, 13)), tf.constant([row, column]))
+    assert (values.numpy() == 1).any()
+
+
+def test_photometric_distortion_leaves_the_mask_alone_and_the_image_in_range() -> None:
+    rng = np.random.default_rng(0)
+    image, label = rng.integers(0, 256, (20, 30, 3), np.uint8), rng.integers(0, 19, (20, 30), np.uint8)
+    plain = DataConfig(crop_size=(16, 16))
+    changed = 0
+    for seed in range(30):
+        (before, mask), (after, other) = (
+            run(image, label, seed, config) for config in (plain, DataConfig(crop_size=(16, 16), photometric=True))
+        )
+        np.testing.assert_array_equal(mask, other)
+        assert after.min() >= 0 and after.max() <= 255
+        changed += np.abs(before - after).max() > 3
+        np.testing.assert_array_equal(
+            after, run(image, label, seed, DataConfig(crop_size=(16, 16), photometric=True))[0]
+        )
+    assert 24 <= changed < 30  # in one of 16 nothing is drawn
+
+
+def test_photometric_distortion_has_the_published_ranges() -> None:
+    """A grey image shows brightness and contrast only, a coloured one of full saturation the hue."""
+    grey = tf.fill((1, 1, 3), 100.0)
+    draw = tf.function(lambda image, seed: distort_colors(image, tf.stack([tf.constant(0, tf.int64), seed])))
+    values = np.array([draw(grey, tf.constant(seed, tf.int64))[0, 0].numpy() for seed in range(600)])
+    assert np.abs(values - values[:, :1]).max() < 1e-3
+    assert 33.9 < values.min() < 45 and 165 < values.max() < 198.01  # (100 ± 32) · (1 ± ½)
+    red = tf.constant([[[200.0, 100.0, 100.0]]])
+    colors = np.array([draw(red, tf.constant(seed, tf.int64))[0, 0].numpy() for seed in range(300)])
+    # The hue turns by 36° at most, so that red stays the largest and the others part by 0.6 of the difference at most.
+    assert (colors[:, 0] >= colors[:, 1:].max(axis=1) - 1e-3).all()
+    spread = (colors[:, 1] - colors[:, 2]) / np.maximum(colors[:, 0] - colors[:, 1:].min(axis=1), 1e-6)
+    assert 0.5 < np.abs(spread).max() <= 0.6 + 1e-3

@@ -13,14 +13,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from acfnet_tf.data.cityscapes import Sample
-from acfnet_tf.data.cityscapes_labels import TRAIN_IDS
+from acfnet_tf.data import reading
+from acfnet_tf.data.cityscapes_labels import CITYSCAPES
+from acfnet_tf.data.classes import ClassSet, pack_color
 from acfnet_tf.data.errors import DataError
-from acfnet_tf.data.reading import load_sample, read_image, read_label
+from acfnet_tf.data.reading import read_image, read_values
+from acfnet_tf.data.sample import Sample
 
 RGB = np.random.default_rng(0).integers(0, 256, (12, 20, 3), np.uint8)
 GREY = RGB[..., 0]
 MASK = (np.arange(240) % 34).astype(np.uint8).reshape(12, 20)
+
+
+def read_label(path: Path) -> np.ndarray:
+    return reading.read_label(path, CITYSCAPES)
+
+
+def load_sample(sample: Sample) -> tuple[np.ndarray, np.ndarray]:
+    return reading.load_sample(sample, CITYSCAPES)
 
 
 def save(path: Path, pixels: np.ndarray, mode: str | None = None, **options: object) -> Path:
@@ -138,20 +148,61 @@ def test_a_wrong_checksum_is_refused(tmp_path: Path, chunk: bytes) -> None:
     assert str(path) in message(read_image, path)
 
 
-def test_masks_become_train_ids(tmp_path: Path) -> None:
+def test_masks_become_labels(tmp_path: Path) -> None:
     label = read_label(save(tmp_path / "a.png", MASK))
     assert label.dtype == np.uint8
-    np.testing.assert_array_equal(label, TRAIN_IDS[MASK])
+    np.testing.assert_array_equal(label, CITYSCAPES.table[MASK])
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "P", "LA", "1", "I;16"])
-def test_masks_of_other_kinds_are_refused(tmp_path: Path, mode: str) -> None:
-    pixels = MASK.astype(np.uint16) if mode == "I;16" else MASK
-    path = save(tmp_path / "a.png", pixels, None if mode == "I;16" else mode)
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "F"])
+def test_masks_that_hold_no_numbers_are_refused(tmp_path: Path, mode: str) -> None:
+    path = save(tmp_path / "a.tiff", MASK, mode)
     assert str(path) in message(read_label, path) and f"mode {mode}" in message(read_label, path)
 
 
-def test_masks_that_are_no_png_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+def test_numbers_of_any_depth_are_read_as_they_are(tmp_path: Path, bits: int) -> None:
+    """A grey PNG of 2 or 4 bits, which Pillow can only write with a palette, is made from one of those."""
+    mask = (np.arange(240) % 2**bits).reshape(12, 20).astype(np.uint16 if bits == 16 else np.uint8)
+    path = tmp_path / "a.png"
+    if bits == 16:
+        save(path, mask + 40_000)
+        assert read_values(path, "index").dtype == np.uint16
+        np.testing.assert_array_equal(read_values(path, "index"), mask + 40_000)
+        return
+    picture = Image.fromarray(mask, "P")
+    picture.putpalette(bytes(768))
+    picture.save(path, bits=bits)
+    np.testing.assert_array_equal(read_values(path, "index"), mask)
+    content = path.read_bytes()
+    start = content.index(b"PLTE") - 4
+    (length,) = struct.unpack_from(">I", content, start)
+    header = content[12:25] + b"\0" + content[26:29]
+    path.write_bytes(
+        content[:12]
+        + header
+        + struct.pack(">I", zlib.crc32(header))
+        + content[33:start]
+        + content[start + 12 + length :]
+    )
+    assert Image.open(path).mode in ("L", "1")
+    np.testing.assert_array_equal(read_values(path, "index"), mask)
+
+
+def test_color_masks(tmp_path: Path) -> None:
+    colors = ((10, 20, 30), (255, 0, 7))
+    classes = ClassSet(("a", "b"), colors, {pack_color(color): i for i, color in enumerate(colors)}, "color")
+    pick = (np.arange(240) % 2).reshape(12, 20)
+    for mode in ("RGB", "RGBA"):
+        path = save(tmp_path / "a.png", np.array(colors, np.uint8)[pick], mode)
+        np.testing.assert_array_equal(reading.read_label(path, classes), pick)
+    text = message(lambda file: reading.read_label(file, classes), save(tmp_path / "b.png", RGB))
+    assert str(tmp_path / "b.png") in text and "(10, 20, 30), (255, 0, 7)" in text
+    text = message(lambda file: reading.read_label(file, classes), save(tmp_path / "c.png", MASK, "P"))
+    assert "mode P" in text and "data.masks=index" in text
+
+
+def test_masks_that_do_not_keep_values_are_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "a.png", MASK, format="JPEG")
     assert str(path) in message(read_label, path) and "JPEG" in message(read_label, path)
 
@@ -160,11 +211,16 @@ def test_values_that_are_no_label_ids_are_named(tmp_path: Path) -> None:
     mask = MASK.copy()
     mask[0, :2] = 34, 200
     text = message(read_label, save(tmp_path / "a.png", mask))
-    assert str(tmp_path / "a.png") in text and "34, 200" in text and "trainIds" not in text
+    assert (
+        str(tmp_path / "a.png") in text
+        and "34 (1 pixels), 200 (1 pixels)" in text
+        and "0–33" in text
+        and "trainIds" not in text
+    )
 
 
 def test_train_ids_given_as_label_ids_are_recognised(tmp_path: Path) -> None:
-    text = message(read_label, save(tmp_path / "a.png", TRAIN_IDS[MASK]))
+    text = message(read_label, save(tmp_path / "a.png", CITYSCAPES.table[MASK]))
     assert "255" in text and "trainIds" in text
 
 
@@ -172,7 +228,7 @@ def test_sample_needs_a_mask_of_the_same_size(tmp_path: Path) -> None:
     image, label = save(tmp_path / "a.png", RGB), save(tmp_path / "b.png", MASK)
     pair = load_sample(Sample("a", str(image), str(label)))
     np.testing.assert_array_equal(pair[0], RGB)
-    np.testing.assert_array_equal(pair[1], TRAIN_IDS[MASK])
+    np.testing.assert_array_equal(pair[1], CITYSCAPES.table[MASK])
 
     save(label, MASK[:10])
     text = message(load_sample, Sample("a", str(image), str(label)))

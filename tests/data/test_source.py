@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from acfnet_tf.config import DataConfig
-from acfnet_tf.data.cityscapes import list_samples
+from acfnet_tf.data.cityscapes_labels import CITYSCAPES
+from acfnet_tf.data.errors import DataError
 from acfnet_tf.data.source import open_data
 
 CONFIG = DataConfig(scene_size=(64, 128), scene_train=1, scene_val=1, scene_test=1, scene_seed=3)
@@ -22,32 +23,37 @@ def no_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_the_command_line_comes_first(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CITYSCAPES_DATASET", "/from/environment")
     source = open_data(CONFIG, "/from/flag")
-    assert source.root == Path("/from/flag") and not source.generated
-    assert "/from/flag" in source.description and "--data_dir" in source.description
+    assert "/from/flag" in source.name and source.cache_dir == Path("/from/flag") and not source.note
+    assert source.classes == CITYSCAPES
 
 
 def test_then_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CITYSCAPES_DATASET", "/from/environment")
     for data_dir in (None, ""):
         source = open_data(CONFIG, data_dir)
-        assert source.root == Path("/from/environment") and not source.generated
-        assert "/from/environment" in source.description and "CITYSCAPES_DATASET" in source.description
+        assert "/from/environment" in source.name and "CITYSCAPES_DATASET" in source.note
 
 
 def test_home_folder() -> None:
-    assert open_data(CONFIG, "~/cityscapes").root == Path.home() / "cityscapes"
+    assert open_data(CONFIG, "~/cityscapes").cache_dir == Path.home() / "cityscapes"
 
 
-def test_else_street_scenes_are_generated(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_else_street_scenes_are_generated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CITYSCAPES_DATASET", "")
     source = open_data(CONFIG, None)
-    assert source.generated and source.root.resolve() == tmp_path / "data/street_scenes_64x128_1+1+1_seed3"
-    assert "\n" not in source.description
-    for words in (str(source.root), "generated street scenes", "--data_dir=DIR", "CITYSCAPES_DATASET"):
-        assert words in source.description
-    (before,) = list_samples(source.root, "train")
-    assert len(list_samples(source.root, "val")) == len(list_samples(source.root, "test")) == 1
+    assert source.name == "generated street scenes data/street_scenes_64x128_1+1+1_seed3"
+    for words in ("--data_dir=DIR", "CITYSCAPES_DATASET", "docs/data.md"):
+        assert words in source.note
+    (before,) = source.list_samples("train")
+    assert len(source.list_samples("val")) == len(source.list_samples("test")) == 1
 
     written = Path(before.image).stat().st_mtime_ns
-    assert open_data(CONFIG, None) == source
+    open_data(CONFIG, None)
     assert Path(before.image).stat().st_mtime_ns == written
+
+
+@pytest.mark.parametrize("format", ["folder", "ade20k", "voc", "tfrecord"])
+def test_other_formats_want_a_folder(monkeypatch: pytest.MonkeyPatch, format: str) -> None:
+    monkeypatch.setenv("CITYSCAPES_DATASET", "/from/environment")  # is of no meaning to them
+    with pytest.raises(DataError, match="--data_dir=DIR"):
+        open_data(DataConfig(format=format), None)

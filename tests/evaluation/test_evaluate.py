@@ -7,9 +7,10 @@ import pytest
 from PIL import Image
 
 from acfnet_tf.config import UserError
-from acfnet_tf.data.cityscapes import Sample
-from acfnet_tf.data.cityscapes_labels import LABEL_IDS
+from acfnet_tf.data.cityscapes_labels import CITYSCAPES, LABEL_IDS
+from acfnet_tf.data.classes import ClassSet, default_colors
 from acfnet_tf.data.errors import DataError
+from acfnet_tf.data.sample import Sample
 from acfnet_tf.evaluation.evaluate import evaluate
 
 
@@ -37,7 +38,7 @@ def samples(tmp_path):
 
 
 def test_every_head_over_every_sample(samples):
-    matrices = evaluate(RedIsTheClass(), samples, 19, progress=False)
+    matrices = evaluate(RedIsTheClass(), samples, CITYSCAPES, progress=False)
     assert list(matrices) == ["fine", "coarse"]
     assert all(matrix.counts.sum() == 4 * 6 + 9 * 5 + 1 for matrix in matrices.values())
     assert matrices["fine"].mean_iou() == 1.0
@@ -45,16 +46,19 @@ def test_every_head_over_every_sample(samples):
 
 
 def test_shows_progress(samples, capsys):
-    evaluate(RedIsTheClass(), samples, 19)
+    evaluate(RedIsTheClass(), samples, CITYSCAPES)
     assert "Evaluating" in capsys.readouterr().err
 
 
 def test_errors(samples, tmp_path):
     with pytest.raises(UserError, match="no samples"):
-        evaluate(RedIsTheClass(), [], 19, progress=False)
+        evaluate(RedIsTheClass(), [], CITYSCAPES, progress=False)
     with pytest.raises(UserError, match="19 classes, the data have 3"):
-        evaluate(RedIsTheClass(), samples, 3, progress=False)
+        evaluate(RedIsTheClass(), samples, ClassSet(("a", "b", "c"), default_colors(3), {}), progress=False)
     with pytest.raises(DataError, match=r"gone\.png"):
         evaluate(
-            RedIsTheClass(), [*samples, Sample("x", str(tmp_path / "gone.png"), samples[0].label)], 19, progress=False
+            RedIsTheClass(),
+            [*samples, Sample("x", str(tmp_path / "gone.png"), samples[0].label)],
+            CITYSCAPES,
+            progress=False,
         )

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from acfnet_tf.data.cityscapes import Sample, list_samples
-from acfnet_tf.data.cityscapes_labels import CLASS_NAMES, LABEL_IDS, TRAIN_IDS
+from acfnet_tf.data.cityscapes import list_samples
+from acfnet_tf.data.cityscapes_labels import CITYSCAPES, LABEL_IDS
 from acfnet_tf.data.reading import read_label
+from acfnet_tf.data.sample import Sample
 from acfnet_tf.data.street_scenes import write_street_scenes
 from acfnet_tf.evaluation.evaluate import evaluate
 from acfnet_tf.evaluation.submission import write_submission
@@ -52,12 +53,12 @@ def corrupted(truth: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def replace_label(sample: Sample, old: str, new_id: int) -> None:
     label = np.array(Image.open(sample.label))
-    label[label == LABEL_IDS[CLASS_NAMES.index(old)]] = new_id
+    label[label == LABEL_IDS[CITYSCAPES.names.index(old)]] = new_id
     Image.fromarray(label).save(sample.label)
 
 
 def assert_equal(matrix: ConfusionMatrix, result: dict) -> None:
-    expected = [result["classScores"][name] for name in CLASS_NAMES]
+    expected = [result["classScores"][name] for name in CITYSCAPES.names]
     np.testing.assert_array_equal(matrix.iou(), expected)
     assert matrix.mean_iou() == result["averageScoreClasses"]
 
@@ -69,16 +70,16 @@ def test_corrupted_truth_with_absent_classes(scenes, referee, tmp_path):
     for sample in scenes:
         replace_label(sample, "bus", 0)  # absent, never predicted on valid pixels
         replace_label(sample, "train", 4)  # absent, but predicted
-        truth = read_label(sample.label)
+        truth = read_label(sample.label, CITYSCAPES)
         prediction = corrupted(truth, rng)
-        prediction[(prediction == LABEL_IDS[CLASS_NAMES.index("bus")]) & (truth != 255)] = 7
+        prediction[(prediction == LABEL_IDS[CITYSCAPES.names.index("bus")]) & (truth != 255)] = 7
         files.append(str(tmp_path / f"{sample.name}_prediction.png"))
         Image.fromarray(prediction).save(files[-1])
-        matrix.update(truth, TRAIN_IDS[prediction])
+        matrix.update(truth, CITYSCAPES.table[prediction])
     result = referee(files, [sample.label for sample in scenes])
     assert_equal(matrix, result)
-    assert math.isnan(matrix.iou()[CLASS_NAMES.index("bus")])
-    assert matrix.iou()[CLASS_NAMES.index("train")] == 0
+    assert math.isnan(matrix.iou()[CITYSCAPES.names.index("bus")])
+    assert matrix.iou()[CITYSCAPES.names.index("train")] == 0
     assert 0.2 < matrix.mean_iou() < 0.9
 
 
@@ -91,7 +92,7 @@ def test_evaluate_equals_the_official_result_on_the_submission_files(scenes, ref
         layer.set_weights([kernel])
     for head in ("fine", "coarse"):
         predictor = Predictor(model, head=head)
-        matrix = evaluate(predictor, scenes, 19, progress=False)[head]
+        matrix = evaluate(predictor, scenes, CITYSCAPES, progress=False)[head]
         write_submission(predictor, scenes, tmp_path / head, archive=False, progress=False)
         args = copy.copy(official.args)
         args.predictionPath, args.predictionWalk = str(tmp_path / head), None

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from acfnet_tf.config import EvaluationConfig
-from acfnet_tf.data.cityscapes import Sample
+from acfnet_tf.data.sample import Sample
 from acfnet_tf.evaluation.report import describe_inference, write_report
 from acfnet_tf.metrics.confusion import ConfusionMatrix
 

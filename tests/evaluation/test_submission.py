@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from acfnet_tf.config import UserError
-from acfnet_tf.data.cityscapes import Sample
 from acfnet_tf.data.cityscapes_labels import LABEL_IDS
+from acfnet_tf.data.sample import Sample
 from acfnet_tf.evaluation.submission import write_submission
 
 

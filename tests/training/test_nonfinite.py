@@ -12,6 +12,7 @@ import tensorflow as tf
 from acfnet_tf.config import UserError
 from acfnet_tf.data import pipeline
 from acfnet_tf.data.cityscapes import list_samples
+from acfnet_tf.data.order import sample_file_index
 from acfnet_tf.training.train import train
 from tests.tiny import tiny_experiment
 
@@ -33,7 +34,7 @@ def planted(monkeypatch):
 
 def bad_file(scenes) -> str:
     samples = list_samples(scenes, "train")
-    return samples[int(pipeline.sample_file_index(0, BAD_SAMPLE, len(samples)))].image
+    return samples[int(sample_file_index(0, BAD_SAMPLE, len(samples)))].image
 
 
 @pytest.mark.parametrize("micro_batch", [2, 4])

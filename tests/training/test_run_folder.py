@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from acfnet_tf.data.cityscapes_labels import CITYSCAPES
 from acfnet_tf.training.run_folder import RunFolder
 from tests.tiny import tiny_experiment
 
 
 def test_rows_that_will_come_again_and_one_that_was_cut_off_are_dropped(tmp_path):
-    folder = RunFolder(tmp_path, tiny_experiment())
+    folder = RunFolder(tmp_path, tiny_experiment(), CITYSCAPES)
     step = tf.Variable(0)
     with folder.open():
         folder.restore({"step": step})

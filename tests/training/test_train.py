@@ -79,7 +79,7 @@ def test_a_file_that_breaks_during_training_is_named(tiny_scenes, tmp_path, monk
         ("train.steps=0", "train.steps = 0: expected more than 0"),
         ("data.crop_size=0,33", "data.crop_size = 0"),
         ("train.micro_batch=3", "train.micro_batch = 3 does not divide"),
-        ("model.num_classes=4", "model.num_classes = 4: data in the Cityscapes layout have 19"),
+        ("model.num_classes=4", "model.num_classes = 4, but the data have 19 classes"),
         ("model.backbone=resnet7", "backbone must be one of resnet18"),
     ],
 )

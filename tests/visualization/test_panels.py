@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from acfnet_tf.config import UserError
-from acfnet_tf.data.cityscapes import Sample
-from acfnet_tf.data.cityscapes_labels import CLASS_COLORS, CLASS_NAMES
+from acfnet_tf.data.cityscapes_labels import CITYSCAPES
+from acfnet_tf.data.sample import Sample
 from acfnet_tf.visualization.panels import write_panels
 
 
@@ -39,12 +39,12 @@ def colors_along(file, y: int) -> list[tuple[int, int, int]]:
 
 
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
-ROAD, SKY, CAR = (tuple(CLASS_COLORS[CLASS_NAMES.index(name)].tolist()) for name in ("road", "sky", "car"))
+ROAD, SKY, CAR = (CITYSCAPES.colors[CITYSCAPES.names.index(name)] for name in ("road", "sky", "car"))
 
 
 def test_columns(tmp_path):
     sheet = write_panels(
-        Constant(), [make_sample(tmp_path, "a")], tmp_path / "figures", CLASS_NAMES, panel_width=120, progress=False
+        Constant(), [make_sample(tmp_path, "a")], tmp_path / "figures", CITYSCAPES, panel_width=120, progress=False
     )
     assert sheet == tmp_path / "figures" / "panels.png"
     for file in (sheet, tmp_path / "figures" / "a_panels.png"):
@@ -55,7 +55,7 @@ def test_columns(tmp_path):
 def test_without_truth_and_coarse_head(tmp_path):
     sample = make_sample(tmp_path, "a", labelled=False)
     sheet = write_panels(
-        Constant(("fine",)), [sample], tmp_path / "figures", CLASS_NAMES, panel_width=120, progress=False
+        Constant(("fine",)), [sample], tmp_path / "figures", CITYSCAPES, panel_width=120, progress=False
     )
     assert colors_along(sheet, 60) == [WHITE, (200, 100, 50), WHITE, ROAD, WHITE]
 
@@ -63,7 +63,7 @@ def test_without_truth_and_coarse_head(tmp_path):
 def test_sheet_stacks_rows_of_different_shapes(tmp_path):
     samples = [make_sample(tmp_path, "a"), make_sample(tmp_path, "b", (60, 60)), make_sample(tmp_path, "c")]
     figures = tmp_path / "figures"
-    sheet = write_panels(Constant(), samples, figures, CLASS_NAMES, panel_width=120, sheet_rows=2, progress=False)
+    sheet = write_panels(Constant(), samples, figures, CITYSCAPES, panel_width=120, sheet_rows=2, progress=False)
     assert sorted(file.name for file in figures.iterdir()) == [
         "a_panels.png",
         "b_panels.png",
@@ -77,4 +77,4 @@ def test_sheet_stacks_rows_of_different_shapes(tmp_path):
 
 def test_no_samples(tmp_path):
     with pytest.raises(UserError, match="no samples"):
-        write_panels(Constant(), [], tmp_path, CLASS_NAMES)
+        write_panels(Constant(), [], tmp_path, CITYSCAPES)

@@ -7,10 +7,11 @@ import pytest
 from PIL import Image
 
 from acfnet_tf.config import UserError
-from acfnet_tf.visualization.palette import class_colors, colorize, overlay
+from acfnet_tf.data.cityscapes_labels import CITYSCAPES
+from acfnet_tf.visualization.palette import colorize, overlay
 from acfnet_tf.visualization.predict import predict_files
 
-COLORS = class_colors(19)
+COLORS = CITYSCAPES.colors
 
 
 def red_halves(image: np.ndarray) -> np.ndarray:

@@ -1,0 +1,64 @@
+"""Decoded samples on disk, for training that decoding would hold up. A folder in memory (/dev/shm) caches in RAM."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from acfnet_tf.data.decoding import Decoder
+from acfnet_tf.data.errors import DataError
+from acfnet_tf.data.sample import Sample, fingerprint
+from acfnet_tf.files import replaced
+
+
+def cached(
+    decode: Decoder, samples: Sequence[Sample], folder: str | Path, parallel_calls: int
+) -> Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """Decodes every sample that is not in the folder yet into it, and returns what reads them from there.
+
+    A file is named after its sources, their sizes and times, so that changed sources are decoded again.
+
+    Returns:
+        The same function as `decode`.
+
+    Raises:
+        DataError: the folder cannot be written.
+        tf.errors.OpError: a sample cannot be decoded.
+    """
+    folder = Path(folder).expanduser()
+    files = [folder / f"{_key(sample, decode.coding)}.raw" for sample in samples]
+    missing = sorted({file: index for index, file in enumerate(files) if not file.exists()}.values())
+    dataset = tf.data.Dataset.from_tensor_slices(np.array(missing, np.int64)).map(decode, parallel_calls)
+    pairs = tqdm(
+        dataset.as_numpy_iterator(), f"Decoding into {folder}", len(missing), unit="image", disable=not missing or None
+    )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for index, (image, values) in zip(missing, pairs, strict=True):
+            with replaced(files[index]) as partial:
+                partial.write_bytes(np.int32(values.shape).tobytes() + image.tobytes() + values.tobytes())
+    except OSError as error:
+        raise DataError(f"data.cache={folder}: cannot be written ({error.strerror or error}).") from error
+
+    paths = tf.constant([str(file) for file in files])
+    dtype = tf.uint16 if decode.coding == "index" else tf.int32
+
+    def read(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        content = tf.io.read_file(paths[index])
+        height, width = tf.unstack(tf.io.decode_raw(tf.strings.substr(content, 0, 8), tf.int32), 2)
+        image_bytes = height * width * 3
+        image = tf.io.decode_raw(tf.strings.substr(content, 8, image_bytes), tf.uint8)
+        values = tf.io.decode_raw(tf.strings.substr(content, 8 + image_bytes, -1), dtype)
+        return tf.reshape(image, (height, width, 3)), tf.reshape(values, (height, width))
+
+    return read
+
+
+def _key(sample: Sample, coding: str) -> str:
+    sources = "|".join(f"{source} {fingerprint(source)}" for source in (sample.image, sample.label))
+    return hashlib.sha256(f"{coding}|{sources}".encode()).hexdigest()[:32]
