@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from acfnet_tf.config import ConfigError, Experiment, UserError, load_experiment, override
-from acfnet_tf.data import check
-from acfnet_tf.data.check_report import write_check_report
+from acfnet_tf.data.checks import check
+from acfnet_tf.data.checks.report import write_check_report
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.pipeline import training_dataset
+from acfnet_tf.data.readers.shards import write_shards
 from acfnet_tf.data.sample import DataSource, Sample
-from acfnet_tf.data.shards import write_shards
 from acfnet_tf.data.source import open_data
 from acfnet_tf.evaluation.report import describe_inference, write_report
 from acfnet_tf.evaluation.submission import write_submission

@@ -106,7 +106,7 @@ def main() -> None:
 
 def our_training(setup: Setup, turn: int, *, cache: bool = False) -> tf.data.Dataset:
     from acfnet_tf.config import DataConfig
-    from acfnet_tf.data.cityscapes_labels import CITYSCAPES
+    from acfnet_tf.data.labels.cityscapes import CITYSCAPES
     from acfnet_tf.data.pipeline import training_dataset
     from acfnet_tf.data.sample import Sample
 
@@ -125,8 +125,8 @@ def our_decoding(setup: Setup, turn: int) -> tf.data.Dataset:
     """Batches of one pixel of each image and mask, so that nothing but decoding takes time."""
     import tensorflow as tf
 
-    from acfnet_tf.data.cityscapes_labels import CITYSCAPES
     from acfnet_tf.data.decoding import Decoder
+    from acfnet_tf.data.labels.cityscapes import CITYSCAPES
     from acfnet_tf.data.sample import Sample
 
     decode = Decoder([Sample(*sample) for sample in setup.samples], CITYSCAPES)
@@ -241,7 +241,7 @@ def compare(flags: argparse.Namespace, folder: Path) -> None:
             before, start_time = other_seconds(), time.perf_counter()
             sides = list(SIDES)[:: -1 if number % 2 else 1]
             rounds.append({side: processes[side].submit(take_turn, side, setup, number).result() for side in sides})
-            others.append((other_seconds() - before) / (time.perf_counter() - start_time) / CORES)
+            others.append(max(other_seconds() - before, 0) / (time.perf_counter() - start_time) / CORES)
             print(f"round {number} of {flags.rounds}: other programs {others[-1]:.0%}", file=sys.stderr)
     rounds, others = rounds[1:], others[1:]
     quiet = [turns for turns, other in zip(rounds, others, strict=True) if other < QUIET] or rounds
@@ -264,9 +264,9 @@ def start(cores: list[int]) -> None:
 
 def prepare(flags: argparse.Namespace, folder: Path) -> Setup:
     """Draws the scenes under ./data, or finds those of an earlier run."""
-    from acfnet_tf.data.cityscapes import list_samples
-    from acfnet_tf.data.cityscapes_labels import CITYSCAPES
-    from acfnet_tf.data.street_scenes import write_street_scenes
+    from acfnet_tf.data.labels.cityscapes import CITYSCAPES
+    from acfnet_tf.data.readers.cityscapes import list_samples
+    from acfnet_tf.data.scenes.street_scenes import write_street_scenes
 
     height, width = flags.size
     root = Path("data") / f"street_scenes_{height}x{width}_{flags.images}+0+0_seed0"

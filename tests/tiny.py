@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from acfnet_tf.config import Experiment, load_experiment
-from acfnet_tf.data.street_scenes import write_street_scenes
+from acfnet_tf.data.scenes.street_scenes import write_street_scenes
 
 TINY_SETTINGS = (
     "model.backbone_width=4",

@@ -12,12 +12,12 @@ from typing import Any, Literal
 import yaml
 
 from acfnet_tf.config import suggest
-from acfnet_tf.data.ade20k_labels import ADE20K
-from acfnet_tf.data.cityscapes_labels import CITYSCAPES
 from acfnet_tf.data.classes import IGNORED, MAX_CLASSES, ClassSet, default_colors, pack_color, unpack_color
 from acfnet_tf.data.errors import DataError
+from acfnet_tf.data.labels.ade20k import ADE20K
+from acfnet_tf.data.labels.cityscapes import CITYSCAPES
+from acfnet_tf.data.labels.voc import VOC
 from acfnet_tf.data.sample import read_bytes
-from acfnet_tf.data.voc_labels import VOC
 
 Coding = Literal["index", "color"]
 Color = tuple[int, int, int]

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from acfnet_tf.data.cityscapes_labels import CITYSCAPES
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.errors import DataError
+from acfnet_tf.data.labels.cityscapes import CITYSCAPES
 from acfnet_tf.data.sample import Piece, Sample, read_bytes
 
 PNG_START = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"

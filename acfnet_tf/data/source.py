@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 
 from acfnet_tf.config import DataConfig
-from acfnet_tf.data import ade20k, cityscapes, folder, shards, voc
-from acfnet_tf.data.cityscapes_labels import CITYSCAPES
 from acfnet_tf.data.class_search import find_classes
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.errors import DataError
+from acfnet_tf.data.labels.cityscapes import CITYSCAPES
+from acfnet_tf.data.readers import ade20k, cityscapes, folder, shards, voc
 from acfnet_tf.data.sample import DataSource
 
 ENVIRONMENT_VARIABLE = "CITYSCAPES_DATASET"
@@ -32,7 +32,7 @@ def open_data(config: DataConfig, data_dir: str | None, classes: ClassSet | None
     if config.format == "cityscapes":
         return _open_cityscapes(config, data_dir, classes)
     if config.format == "tfds":
-        from acfnet_tf.data import tfds_source  # imports tensorflow_datasets, which takes seconds
+        from acfnet_tf.data.readers import tfds_source  # imports tensorflow_datasets, which takes seconds
 
         return tfds_source.open_tfds(config, data_dir, classes)
     if not data_dir:
@@ -53,7 +53,7 @@ def _open_cityscapes(config: DataConfig, data_dir: str | None, classes: ClassSet
         note = "" if data_dir else f"The folder is from {ENVIRONMENT_VARIABLE}."
     else:
         # Here and not above: the generator's libraries are of no use to those who have Cityscapes.
-        from acfnet_tf.data.street_scenes import write_street_scenes
+        from acfnet_tf.data.scenes.street_scenes import write_street_scenes
 
         (height, width), train, val, test = config.scene_size, config.scene_train, config.scene_val, config.scene_test
         root = Path("data") / f"street_scenes_{height}x{width}_{train}+{val}+{test}_seed{config.scene_seed}"

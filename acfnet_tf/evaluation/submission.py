@@ -16,7 +16,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from acfnet_tf.config import UserError
-from acfnet_tf.data.cityscapes_labels import LABEL_IDS
+from acfnet_tf.data.labels.cityscapes import LABEL_IDS
 from acfnet_tf.data.reading import read_image
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.inference.predictor import Predictor

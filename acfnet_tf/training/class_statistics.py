@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from acfnet_tf.config import ConfigError, Experiment
-from acfnet_tf.data.cityscapes_labels import CITYSCAPES
+from acfnet_tf.data.labels.cityscapes import CITYSCAPES
 from acfnet_tf.data.order import SampleOrder
 from acfnet_tf.data.sample import DataSource, Sample
 from acfnet_tf.data.statistics import class_pixels, count_values

@@ -19,9 +19,9 @@ import numpy as np
 import tensorflow as tf
 
 from acfnet_tf.config import ConfigError, Experiment, UserError, differences
-from acfnet_tf.data.cityscapes_labels import CITYSCAPES
 from acfnet_tf.data.class_file import read_class_file
 from acfnet_tf.data.classes import ClassSet
+from acfnet_tf.data.labels.cityscapes import CITYSCAPES
 from acfnet_tf.files import write_atomically
 from acfnet_tf.inference.loading import MODEL_FILE
 from acfnet_tf.training.checkpoints import Checkpoints

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from acfnet_tf.config import ConfigError, Experiment
-from acfnet_tf.data.check import check_data
+from acfnet_tf.data.checks.check import check_data
 from acfnet_tf.data.errors import DataError
 from acfnet_tf.data.pipeline import diagnose, training_dataset
 from acfnet_tf.data.sample import DataSource, Sample

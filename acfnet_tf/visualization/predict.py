@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from acfnet_tf.config import UserError
 from acfnet_tf.data.errors import DataError
-from acfnet_tf.data.pairs import IMAGE_SUFFIXES
+from acfnet_tf.data.readers.pairs import IMAGE_SUFFIXES
 from acfnet_tf.data.reading import read_image
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.visualization.palette import Colors, colorize, overlay

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from acfnet_tf.data.cityscapes import list_samples
+from acfnet_tf.data.readers.cityscapes import list_samples
 from acfnet_tf.data.sample import Sample
 
 SIZE = (40, 80)

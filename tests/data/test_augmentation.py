@@ -187,7 +187,7 @@ def test_photometric_distortion_has_the_published_ranges() -> None:
     values = np.array([draw(grey, tf.constant(seed, tf.int64))[0, 0].numpy() for seed in range(600)])
     assert np.abs(values - values[:, :1]).max() < 1e-3
     assert 33.9 < values.min() < 45 and 165 < values.max() < 198.01  # (100 ± 32) · (1 ± ½)
-    red = tf.constant([[[200.0, 100.0, 100.0]]])
+    red = tf.constant([[[120.0, 60.0, 60.0]]])  # nothing is clipped
     colors = np.array([draw(red, tf.constant(seed, tf.int64))[0, 0].numpy() for seed in range(300)])
     # The hue turns by 36° at most, so that red stays the largest and the others part by 0.6 of the difference at most.
     assert (colors[:, 0] >= colors[:, 1:].max(axis=1) - 1e-3).all()

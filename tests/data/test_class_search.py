@@ -10,9 +10,9 @@ from PIL import Image
 
 from acfnet_tf.config import DataConfig
 from acfnet_tf.data.classes import IGNORED
-from acfnet_tf.data.folder import open_folder
+from acfnet_tf.data.readers.folder import open_folder
 from acfnet_tf.data.reading import load_sample
-from tests.data.user_folder import CONFIG, INDEX_MASK, message, picture, write_pairs
+from tests.data.readers.user_folder import CONFIG, INDEX_MASK, message, picture, write_pairs
 
 COLOR_MASK = np.array([[[255, 0, 0], [0, 0, 0]]], np.uint8)
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from acfnet_tf.data import reading
-from acfnet_tf.data.cityscapes_labels import CITYSCAPES
 from acfnet_tf.data.classes import ClassSet, pack_color
 from acfnet_tf.data.errors import DataError
+from acfnet_tf.data.labels.cityscapes import CITYSCAPES
 from acfnet_tf.data.reading import read_image, read_values
 from acfnet_tf.data.sample import Sample
 

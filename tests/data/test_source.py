@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from acfnet_tf.config import DataConfig
-from acfnet_tf.data.cityscapes_labels import CITYSCAPES
 from acfnet_tf.data.errors import DataError
+from acfnet_tf.data.labels.cityscapes import CITYSCAPES
 from acfnet_tf.data.source import open_data
 
 CONFIG = DataConfig(scene_size=(64, 128), scene_train=1, scene_val=1, scene_test=1, scene_seed=3)

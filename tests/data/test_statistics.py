@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from acfnet_tf.data import statistics
-from acfnet_tf.data.cityscapes_labels import CITYSCAPES
 from acfnet_tf.data.errors import DataError
+from acfnet_tf.data.labels.cityscapes import CITYSCAPES
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.data.statistics import all_values, class_pixels, count_values
 

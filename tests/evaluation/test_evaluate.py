@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from acfnet_tf.config import UserError
-from acfnet_tf.data.cityscapes_labels import CITYSCAPES, LABEL_IDS
 from acfnet_tf.data.classes import ClassSet, default_colors
 from acfnet_tf.data.errors import DataError
+from acfnet_tf.data.labels.cityscapes import CITYSCAPES, LABEL_IDS
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.evaluation.evaluate import evaluate
 

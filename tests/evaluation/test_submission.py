@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from acfnet_tf.config import UserError
-from acfnet_tf.data.cityscapes_labels import LABEL_IDS
+from acfnet_tf.data.labels.cityscapes import LABEL_IDS
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.evaluation.submission import write_submission
 

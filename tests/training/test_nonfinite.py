@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from acfnet_tf.config import UserError
 from acfnet_tf.data import pipeline
-from acfnet_tf.data.cityscapes import list_samples
 from acfnet_tf.data.order import sample_file_index
+from acfnet_tf.data.readers.cityscapes import list_samples
 from acfnet_tf.training.train import train
 from tests.tiny import tiny_experiment
 

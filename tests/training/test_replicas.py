@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from acfnet_tf import commands
-from acfnet_tf.data.street_scenes import write_street_scenes
+from acfnet_tf.data.scenes.street_scenes import write_street_scenes
 from tests.training.replica_worker import NOT_SYNCHRONIZED, train_run
 
 ROOT = Path(__file__).parents[2]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from acfnet_tf.data.cityscapes_labels import CITYSCAPES
+from acfnet_tf.data.labels.cityscapes import CITYSCAPES
 from acfnet_tf.training.run_folder import RunFolder
 from tests.tiny import tiny_experiment
 

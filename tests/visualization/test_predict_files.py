@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from acfnet_tf.config import UserError
-from acfnet_tf.data.cityscapes_labels import CITYSCAPES
+from acfnet_tf.data.labels.cityscapes import CITYSCAPES
 from acfnet_tf.visualization.palette import colorize, overlay
 from acfnet_tf.visualization.predict import predict_files
 

@@ -1,0 +1,1 @@
+"""What `--mode=check_data` looks for."""

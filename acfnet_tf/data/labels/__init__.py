@@ -1,0 +1,1 @@
+"""Label sets: public facts of well-known data sets."""
