@@ -15,7 +15,7 @@ FLOORS = {
     "models": 3,
     "backbones": 2,
     "layers": 1,
-    **dict.fromkeys(("losses", "metrics", "data", "config", "files", "replicas", "_version"), 0),
+    **dict.fromkeys(("losses", "metrics", "data", "config", "files", "replicas", "tables", "_version"), 0),
 }
 
 

@@ -33,6 +33,7 @@ def run(*arguments: str) -> None:
         "output",
         "submission",
         "images",
+        "to",
     ):
         flags.FLAGS[name].unparse()
     command_line.main(flags.FLAGS(["main.py", *arguments]))
@@ -53,7 +54,7 @@ def trained(tiny_scenes, tmp_path_factory):
 
 def test_help_shows_every_mode_and_experiment():
     process = subprocess.run([sys.executable, "main.py", "--help"], capture_output=True, text=True, cwd=ROOT)
-    for mode in ("train", "evaluate", "predict", "visualize"):
+    for mode in ("train", "evaluate", "predict", "visualize", "check_data", "prepare_data"):
         assert f"--mode={mode} --experiment=" in process.stdout
     rows = {name for name in experiment_names() if not name.endswith("_small")}
     assert rows <= set(process.stdout.split())

@@ -21,6 +21,7 @@ from acfnet_tf.config import EvaluationConfig
 from acfnet_tf.data.sample import Sample, open_source
 from acfnet_tf.files import write_atomically
 from acfnet_tf.metrics.confusion import ConfusionMatrix
+from acfnet_tf.tables import markdown_table
 
 _HEADS = ("coarse", "fine")
 _PACKAGES = ("tensorflow", "keras", "numpy", "pillow")
@@ -109,14 +110,14 @@ def _markdown(name: str, results: Mapping[str, Mapping[str, Any]], measured: Map
     heads = list(results)
     classes = list(results[heads[0]]["iou"])
     lines = [f"# Evaluation of {name}", "", "IoU in percent.", ""]
-    lines += _table(
+    lines += markdown_table(
         ["class", *heads],
         [[name, *(_percent(results[head]["iou"][name]) for head in heads)] for name in classes]
         + [["**mIoU**", *(f"**{_percent(results[head]['mean_iou'], 2)}**" for head in heads)]]
         + [["pixel accuracy", *(_percent(results[head]["pixel_accuracy"], 2) for head in heads)]],
     )
     lines += ["", "As one row for each head, in the form of the paper's Table 3:", ""]
-    lines += _table(
+    lines += markdown_table(
         ["head", *classes, "mIoU"],
         [
             [head, *map(_percent, results[head]["iou"].values()), _percent(results[head]["mean_iou"], 2)]
@@ -137,17 +138,6 @@ def _markdown(name: str, results: Mapping[str, Mapping[str, Any]], measured: Map
         "  official Cityscapes evaluation.",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table whose columns are aligned in the source too: text to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    lines = []
-    for first, *rest in (header, *rows):
-        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True))]
-        lines.append(f"| {' | '.join(cells)} |")
-    rule = "|" + "|".join(["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])]) + "|"
-    return [lines[0], rule, *lines[1:]]
 
 
 def _percent(share: float | None, digits: int = 1) -> str:

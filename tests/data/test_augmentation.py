@@ -193,3 +193,26 @@ def test_photometric_distortion_has_the_published_ranges() -> None:
     assert (colors[:, 0] >= colors[:, 1:].max(axis=1) - 1e-3).all()
     spread = (colors[:, 1] - colors[:, 2]) / np.maximum(colors[:, 0] - colors[:, 1:].min(axis=1), 1e-6)
     assert 0.5 < np.abs(spread).max() <= 0.6 + 1e-3
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    size=st.tuples(st.integers(1, 90), st.integers(1, 90)),
+    scale=st.floats(0.4, 2.5),
+    seed=st.integers(0, 100),
+    dtype=st.sampled_from([np.uint8, np.uint16, np.int32]),
+)
+def test_masks_are_resized_as_tensorflow_resizes(
+    size: tuple[int, int], scale: float, seed: int, dtype: type
+) -> None:
+    """The whole image, in a crop that is larger than it, sometimes flipped."""
+    values = np.random.default_rng(seed).integers(0, 200, size).astype(dtype)
+    config = DataConfig(crop_size=(300, 300), scale_range=(scale, scale))
+    image, resized = augment(
+        tf.constant(np.repeat(values[..., None].astype(np.uint8), 3, 2)), tf.constant(values), [0, seed], config
+    )
+    assert resized.dtype == dtype and resized.shape == image.shape[:2]
+    whole, mirrored = (
+        tf.image.resize(each[..., None], resized.shape, "nearest").numpy()[..., 0] for each in (values, values[:, ::-1])
+    )
+    assert np.array_equal(resized, whole) or np.array_equal(resized, mirrored)

@@ -12,6 +12,7 @@ from acfnet_tf.data.checks.check import CheckResult, SplitCounts
 from acfnet_tf.data.checks.files import Finding, counted
 from acfnet_tf.data.classes import unpack_color
 from acfnet_tf.files import write_atomically
+from acfnet_tf.tables import markdown_table
 
 _MOST_DETAILS = 10
 _MOST_CLASSES = 40
@@ -85,7 +86,12 @@ def _text(result: CheckResult, weights: Mapping[str, Sequence[float]]) -> list[s
             lines += ["", f"## {title}", ""]
             lines += [line for finding in findings for line in _finding(finding)]
     if result.splits:
-        lines += ["", "## Splits", "", *_table(["split", "images", "masks", "ignored", "in no class"], _splits(result))]
+        lines += [
+            "",
+            "## Splits",
+            "",
+            *markdown_table(["split", "images", "masks", "ignored", "in no class"], _splits(result)),
+        ]
         lines += ["", *(_kinds(name, counts) for name, counts in result.splits.items())]
         lines += ["", "## Classes", "", *_classes(result, weights)]
     if weights:
@@ -140,7 +146,7 @@ def _classes(result: CheckResult, weights: Mapping[str, Sequence[float]]) -> lis
         for split in splits:
             cells += [_percent(totals[split][index], totals[split].sum()), f"{occurrences[split][index]:,}"]
         rows.append([*cells, *(f"{values[index]:.4f}" for values in weights.values())])
-    return [*_table(header, rows), *note]
+    return [*markdown_table(header, rows), *note]
 
 
 def _percent(part: int, whole: int) -> str:
@@ -149,14 +155,3 @@ def _percent(part: int, whole: int) -> str:
         return "–"
     share = 100 * part / whole
     return f"{share:.1f} %" if share >= 1 else f"{share:.2g} %"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """A Markdown table whose columns are aligned in the source too: text to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    lines = []
-    for first, *rest in (header, *rows):
-        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(rest, widths[1:], strict=True))]
-        lines.append(f"| {' | '.join(cells)} |")
-    rule = "|" + "|".join(["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])]) + "|"
-    return [lines[0], rule, *lines[1:]]
