@@ -13,6 +13,7 @@ from acfnet_tf.config import ConfigError, Experiment, UserError, load_experiment
 from acfnet_tf.data.checks import check
 from acfnet_tf.data.checks.report import write_check_report
 from acfnet_tf.data.classes import ClassSet
+from acfnet_tf.data.order import SampleOrder
 from acfnet_tf.data.pipeline import training_dataset
 from acfnet_tf.data.readers.shards import write_shards
 from acfnet_tf.data.sample import DataSource, Sample
@@ -129,29 +130,28 @@ def check_data(request: Request) -> None:
     experiment, source, splits = _data(request)
     folder = Path(request.output or request.folder / "data_check")
     result = check.check_data(source, splits)
-    counts = [
-        result.splits[split].class_pixels for split in _parts(experiment.data.train_split) if split in result.splits
-    ]
-    weights = weights_from_counts(np.concatenate(counts)) if counts else {}
+    trained = [result.splits[split] for split in _parts(experiment.data.train_split) if split in result.splits]
+    pixels = np.concatenate([counts.class_pixels for counts in trained]) if trained else None
+    weights = {} if pixels is None else weights_from_counts(pixels)
     print(f"\n{write_check_report(result, folder, weights)}\nReport: {folder / 'check.md'} and check.json")
     if result.errors:
         raise UserError("these data cannot be trained on; what is wrong stands above")
-    samples = source.list_samples(experiment.data.train_split)
+
+    data, seed = experiment.data, experiment.train.seed
+    samples = source.list_samples(data.train_split)
     write_contact_sheet(samples, source.classes, folder / "samples.png")
-    write_augmented_sheet(
-        training_dataset(
-            samples,
-            source.classes,
-            dataclasses.replace(experiment.data, cache=None),
-            seed=experiment.train.seed,
-            batch_size=1,
-            first_sample=0,
-            last_sample=request.images,
-        ).as_numpy_iterator(),
+    augmented = training_dataset(
+        samples,
         source.classes,
-        folder / "augmented.png",
+        dataclasses.replace(data, cache=None),
+        seed=seed,
+        batch_size=1,
+        first_sample=0,
+        last_sample=request.images,
+        order=SampleOrder(len(samples), seed, pixels, data.rare_class_temperature if trained else None),
     )
-    print(f"Samples: {folder / 'samples.png'}; as the network sees them, augmented: {folder / 'augmented.png'}")
+    write_augmented_sheet(augmented.as_numpy_iterator(), source.classes, folder / "augmented.png")
+    print(f"Samples: {folder / 'samples.png'}; as the network sees them: {folder / 'augmented.png'}")
     settings = "".join(f" --set {setting}" for setting in request.overrides)
     print(f"Next: python main.py --mode=train {_same_run(request)}{settings}")
 
@@ -173,7 +173,11 @@ def _data(request: Request) -> tuple[Experiment, DataSource, Sequence[str]]:
     experiment = load_experiment(request.experiment, request.overrides)
     source = open_data(experiment.data, request.data_dir)
     print(f"Data: {source.name}. {source.note}".strip())
-    return experiment, source, _parts(request.split) if request.split else source.splits
+    used = (experiment.data.train_split, experiment.data.val_split)
+    used = [part for split in used for part in _parts(split)]
+    # Those that are used may not be among those that have names, such as train[:90%] of TFDS.
+    splits = source.splits if set(used) <= set(source.splits) else used
+    return experiment, source, _parts(request.split) if request.split else tuple(dict.fromkeys(splits))
 
 
 def _parts(split: str) -> tuple[str, ...]:

@@ -58,7 +58,7 @@ class DataSource:
         classes: its classes.
         list_samples: the samples of a split, in an order that depends on nothing but the data; raises `DataError` where
             there is no such split, or nothing in it.
-        splits: the names of its splits; those that are sure to be there.
+        splits: the names of its splits, without those that are made up of others (trainval).
         note: what else the user should know, in one line.
         cache_dir: where what was counted in it is kept; None where nothing can be written.
     """
@@ -89,7 +89,7 @@ def read_bytes(source: str | Path | Piece) -> bytes:
     except tf.errors.OpError as error:
         raise DataError(f"{source}: cannot be read ({error.message}).") from error
     if zlib.crc32(content) != source.crc:
-        raise DataError(f"{source}: damaged, its checksum does not match. Copy or prepare this file again.")
+        raise DataError(f"{source}: damaged, its checksum does not match. Copy it again, or delete and prepare it.")
     return content
 
 

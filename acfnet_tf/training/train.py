@@ -6,22 +6,21 @@ import contextlib
 import dataclasses
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from acfnet_tf.config import ConfigError, Experiment
 from acfnet_tf.data.checks.check import check_data
 from acfnet_tf.data.errors import DataError
-from acfnet_tf.data.pipeline import diagnose, training_dataset
-from acfnet_tf.data.sample import DataSource, Sample
+from acfnet_tf.data.sample import DataSource
 from acfnet_tf.data.source import open_data
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.losses import SegmentationLoss
 from acfnet_tf.models.create import create_model
+from acfnet_tf.training.batches import Batch, Batches
 from acfnet_tf.training.class_statistics import ClassStatistics
 from acfnet_tf.training.initialize import initialize_from
 from acfnet_tf.training.interruption import Interruption, Stopped
@@ -99,7 +98,7 @@ class _Training:
             settings=experiment, classes=source.classes, data=[sample.name for sample in self.samples]
         )
         statistics = ClassStatistics(self.samples, source, experiment, workers, self._say)
-        self.order = statistics.sample_order()
+        self.batches = Batches(self.samples, self.classes, statistics.sample_order(), experiment, workers)
 
         keras.utils.set_random_seed(config.seed)
         with strategy.scope():
@@ -116,9 +115,9 @@ class _Training:
         self.nonfinite = NonFiniteSteps(config.max_nonfinite_steps, workers, self.model, loss)
 
         micro_batch, why = choose_micro_batch(self.model, experiment, workers)
-        self.replica_batch = config.batch_size // strategy.num_replicas_in_sync
+        replica_batch = config.batch_size // strategy.num_replicas_in_sync
         self.train_step = TrainStep(
-            strategy, self.model, self.optimizer, loss, self.replica_batch, micro_batch, loss_scale, config.xla
+            strategy, self.model, self.optimizer, loss, replica_batch, micro_batch, loss_scale, config.xla
         )
         self.progress = Progress(experiment.name, config, self.train_step.micro_steps, shown=workers.is_chief)
         self.variables = {variable.path: variable.value for variable in self.model.weights + self.optimizer.variables}
@@ -142,7 +141,8 @@ class _Training:
         self.step = self._restore()
         continues = f" (continues at step {self.step} of {self.config.steps})" if self.step else ""
         self._say(f"Run folder: {self.folder.path}{continues}")
-        batches = self._batches(self.step)
+        batches = self.batches(self.step)
+        batch = next(batches, None)
         self.progress.start(self.step)
         last_checkpoint = time.monotonic()
         with contextlib.closing(self.progress):
@@ -150,7 +150,7 @@ class _Training:
                 self._validate()
                 if self.step == self.config.steps:
                     break
-                self._advance(next(batches))
+                batch = self._advance(batch, batches)
                 stop = self.workers.gather(self.interruption.signal or 0).max()
                 overdue = time.monotonic() - last_checkpoint > SECONDS_BETWEEN_CHECKPOINTS
                 # The clock of the chief is the one that counts: it is the one that writes.
@@ -161,8 +161,8 @@ class _Training:
                     self._stop(stop)
         self._update_inference_model()
         self.folder.save_model(self.inference_model)
-        if self.bad_samples:
-            Progress.write(f"{len(self.bad_samples)} samples were skipped.")
+        if self.batches.bad:
+            Progress.write(f"{len(self.batches.bad)} samples were skipped.")
 
     def _list_samples(self, source: DataSource) -> None:
         """The samples of both splits, of which some are looked into before the first step."""
@@ -170,7 +170,6 @@ class _Training:
         self._say(f"Data: {source.name}. {source.note}".strip())
         self.samples = source.list_samples(data.train_split)
         self.validation_samples = source.list_samples(data.val_split)[: self.config.validate_images]
-        self.bad_samples: set[Sample] = set()
         if self.workers.is_chief:
             self._look_into(source)
 
@@ -200,85 +199,20 @@ class _Training:
                 variable.assign(value)
         return int(self.optimizer.iterations.value.numpy())
 
-    def _batches(self, first_step: int) -> Iterator[dict[str, tf.Tensor]]:
-        """This worker's part of every global batch, from the one of `first_step` on.
-
-        Raises:
-            DataError: a file of the batch cannot be used; names it.
-        """
-        size = self.config.batch_size
-        own = size // self.workers.count
-        rows = range(self.workers.index * own, (self.workers.index + 1) * own)
-        iterator = None
-        for step in range(first_step, self.config.steps):
-            while True:
-                try:
-                    iterator = iterator or self._pipeline(step, rows)
-                    batch = next(iterator)
-                    break
-                except tf.errors.OpError as error:
-                    # Without an iterator it was the cache that failed, which decodes all samples.
-                    suspects = self.samples if iterator is None else self._files(step)[rows.start : rows.stop]
-                    self._skip_bad_file(suspects, error)
-                    iterator = None
-            yield batch
-
-    def _pipeline(self, step: int, rows: range) -> Iterator[dict[str, tf.Tensor]]:
-        dataset = training_dataset(
-            self.samples,
-            self.classes,
-            self.experiment.data,
-            seed=self.config.seed,
-            batch_size=self.config.batch_size,
-            first_sample=step * self.config.batch_size,
-            last_sample=self.config.steps * self.config.batch_size,
-            rows=rows,
-            order=self.order,
-        )
-        return iter(dataset)
-
-    def _skip_bad_file(self, suspects: Sequence[Sample], failure: tf.errors.OpError) -> None:
-        """Finds the sample that the pipeline could not use; from now on the next one takes its place.
-
-        Raises:
-            DataError: bad files are not to be skipped, or no others are left.
-        """
-        found = diagnose(suspects, self.classes)
-        if found is None:
-            raise failure
-        sample, error = found
-        self.bad_samples.add(sample)
-        if self.experiment.data.on_bad_file == "stop" or self.bad_samples.issuperset(self.samples):
-            raise error
-        for place, each in enumerate(self.samples):
-            if each == sample:
-                followers = self.samples[place:] + self.samples[:place]
-                self.samples[place] = next(other for other in followers if other not in self.bad_samples)
-        Progress.write(f"Skipped, number {len(self.bad_samples)}, the next sample takes its place: {error}")
-
-    def _files(self, step: int) -> list[Sample]:
-        """Of the global batch that comes after `step` steps."""
-        indices = range(step * self.config.batch_size, (step + 1) * self.config.batch_size)
-        return [self.samples[int(self.order(index)[0])] for index in indices]
-
-    def _advance(self, batch: dict[str, tf.Tensor]) -> None:
-        """One step, and its row in metrics.csv if one is due."""
-        local_replicas = self.workers.strategy.num_replicas_in_sync // self.workers.count
-
-        def replica_rows(context: tf.distribute.ValueContext) -> dict[str, tf.Tensor]:
-            first = context.replica_id_in_sync_group % local_replicas * self.replica_batch
-            return {name: value[first : first + self.replica_batch] for name, value in batch.items()}
-
-        distributed = self.workers.strategy.experimental_distribute_values_from_function(replica_rows)
-        numbers = {name: float(value) for name, value in self.train_step(distributed, self.progress.micro_step).items()}
+    def _advance(self, batch: Batch, batches: Iterator[Batch]) -> Batch | None:
+        """One step, and its row in metrics.csv if one is due. Returns the next batch, if there is one."""
+        losses = self.train_step(batch.distributed, self.progress.micro_step)
+        following = next(batches, None)  # is read, and copied to the devices, while they compute
+        numbers = {name: float(value) for name, value in losses.items()}
         self.step += 1
         finite = numbers.pop("finite")
         if not finite and not self._is_loss_scale_too_large(numbers["total"]):
             losses = {name: value for name, value in numbers.items() if name != "gradient_norm"}
-            self._say(self.nonfinite.report(self.step, losses, batch, self._files(self.step - 1)))
+            self._say(self.nonfinite.report(self.step, losses, batch.values, self.batches.samples_of(self.step - 1)))
         row = self.progress.step(self.step, numbers if finite else None)
         if row:
             self.folder.log(self.step, "train", **row)
+        return following
 
     def _is_loss_scale_too_large(self, loss: float) -> bool:
         """Whether gradients overflowed in float16 only: the next step has half the scale."""

@@ -202,9 +202,7 @@ def test_photometric_distortion_has_the_published_ranges() -> None:
     seed=st.integers(0, 100),
     dtype=st.sampled_from([np.uint8, np.uint16, np.int32]),
 )
-def test_masks_are_resized_as_tensorflow_resizes(
-    size: tuple[int, int], scale: float, seed: int, dtype: type
-) -> None:
+def test_masks_are_resized_as_tensorflow_resizes(size: tuple[int, int], scale: float, seed: int, dtype: type) -> None:
     """The whole image, in a crop that is larger than it, sometimes flipped."""
     values = np.random.default_rng(seed).integers(0, 200, size).astype(dtype)
     config = DataConfig(crop_size=(300, 300), scale_range=(scale, scale))

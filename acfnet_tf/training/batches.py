@@ -1,0 +1,125 @@
+"""The batches of a training: this worker's part of each, and what happens where a file is bad."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import tensorflow as tf
+
+from acfnet_tf.config import Experiment
+from acfnet_tf.data.classes import ClassSet
+from acfnet_tf.data.order import SampleOrder
+from acfnet_tf.data.pipeline import diagnose, training_dataset
+from acfnet_tf.data.sample import Sample
+from acfnet_tf.training.progress import Progress
+from acfnet_tf.training.strategy import Workers
+
+
+class Batch(NamedTuple):
+    """This worker's part of a global batch.
+
+    Attributes:
+        values: as `training_dataset` gives it.
+        distributed: the same in parts, one on each device of this worker.
+    """
+
+    values: dict[str, tf.Tensor]
+    distributed: Any
+
+
+class Batches:
+    """Makes the batches of any step.
+
+    Args:
+        samples: the training set.
+        classes: of the data.
+        order: which sample comes when.
+        experiment: resolved.
+        workers: each reads its own part of a batch only.
+
+    Attributes:
+        bad: samples that cannot be used, and in whose place others were taken.
+    """
+
+    def __init__(
+        self, samples: Sequence[Sample], classes: ClassSet, order: SampleOrder, experiment: Experiment, workers: Workers
+    ) -> None:
+        self.samples, self.classes, self.order = list(samples), classes, order
+        self.experiment, self.workers = experiment, workers
+        self.size = experiment.train.batch_size
+        self.bad: set[Sample] = set()
+        own = self.size // workers.count
+        self._rows = range(workers.index * own, (workers.index + 1) * own)
+
+    def __call__(self, first_step: int) -> Iterator[Batch]:
+        """From the batch on that comes after `first_step` steps, to the last one.
+
+        Raises:
+            DataError: a file of the batch cannot be used; names it.
+        """
+        iterator = None
+        for step in range(first_step, self.experiment.train.steps):
+            while True:
+                try:
+                    iterator = iterator or self._read(step)
+                    values = next(iterator)
+                    break
+                except tf.errors.OpError as error:
+                    # Without an iterator it was the cache that failed, which decodes all samples.
+                    suspects = self.samples_of(step)[self._rows.start : self._rows.stop] if iterator else self.samples
+                    self._skip_bad_file(suspects, error)
+                    iterator = None
+            yield Batch(values, self._distribute(values))
+
+    def samples_of(self, step: int) -> list[Sample]:
+        """Of the global batch that comes after `step` steps."""
+        indices = range(step * self.size, (step + 1) * self.size)
+        return [self.samples[int(self.order(index)[0])] for index in indices]
+
+    def _read(self, step: int) -> Iterator[dict[str, tf.Tensor]]:
+        train = self.experiment.train
+        dataset = training_dataset(
+            self.samples,
+            self.classes,
+            self.experiment.data,
+            seed=train.seed,
+            batch_size=self.size,
+            first_sample=step * self.size,
+            last_sample=train.steps * self.size,
+            rows=self._rows,
+            order=self.order,
+        )
+        return iter(dataset)
+
+    def _distribute(self, values: dict[str, tf.Tensor]) -> Any:
+        strategy = self.workers.strategy
+        devices = strategy.extended.worker_devices
+        size = len(self._rows) // len(devices)
+
+        def part(context: tf.distribute.ValueContext) -> dict[str, tf.Tensor]:
+            place = context.replica_id_in_sync_group % len(devices)
+            with tf.device(devices[place]):
+                rows = slice(place * size, (place + 1) * size)
+                return {name: tf.identity(value[rows]) for name, value in values.items()}
+
+        return strategy.experimental_distribute_values_from_function(part)
+
+    def _skip_bad_file(self, suspects: Sequence[Sample], failure: tf.errors.OpError) -> None:
+        """Finds the sample that the pipeline could not use; from now on the next one takes its place.
+
+        Raises:
+            DataError: bad files are not to be skipped, or no others are left.
+        """
+        found = diagnose(suspects, self.classes)
+        if found is None:
+            raise failure
+        sample, error = found
+        self.bad.add(sample)
+        if self.experiment.data.on_bad_file == "stop" or self.bad.issuperset(self.samples):
+            raise error
+        for place, each in enumerate(self.samples):
+            if each == sample:
+                followers = self.samples[place:] + self.samples[:place]
+                self.samples[place] = next(other for other in followers if other not in self.bad)
+        Progress.write(f"Skipped, number {len(self.bad)}, the next sample takes its place: {error}")
