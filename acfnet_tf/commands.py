@@ -176,8 +176,8 @@ def _data(request: Request) -> tuple[Experiment, DataSource, Sequence[str]]:
     used = (experiment.data.train_split, experiment.data.val_split)
     used = [part for split in used for part in _parts(split)]
     # Those that are used may not be among those that have names, such as train[:90%] of TFDS.
-    splits = source.splits if set(used) <= set(source.splits) else used
-    return experiment, source, _parts(request.split) if request.split else tuple(dict.fromkeys(splits))
+    splits = [request.split] if request.split else source.splits if set(used) <= set(source.splits) else used
+    return experiment, source, tuple(dict.fromkeys(part for split in splits for part in _parts(split)))
 
 
 def _parts(split: str) -> tuple[str, ...]:

@@ -58,7 +58,7 @@ class DataSource:
         classes: its classes.
         list_samples: the samples of a split, in an order that depends on nothing but the data; raises `DataError` where
             there is no such split, or nothing in it.
-        splits: the names of its splits, without those that are made up of others (trainval).
+        splits: the names of its splits.
         note: what else the user should know, in one line.
         cache_dir: where what was counted in it is kept; None where nothing can be written.
     """

@@ -59,7 +59,7 @@ def open_splits(
     spare = [mask for pairs in splits.values() for mask in pairs.spare]
     if spare:
         notes.append(f"Masks without an image: {len(spare)}, such as {spare[0]}.")
-    present = tuple(split for split, pairs in splits.items() if pairs.samples and split != "trainval")
+    present = tuple(split for split, pairs in splits.items() if pairs.samples)
     return DataSource(name, classes, list_samples, present, " ".join(filter(None, notes)), root)
 
 
