@@ -130,7 +130,7 @@ def check_data(request: Request) -> None:
     experiment, source, splits = _data(request)
     folder = Path(request.output or request.folder / "data_check")
     result = check.check_data(source, splits)
-    trained = [result.splits[split] for split in _parts(experiment.data.train_split) if split in result.splits]
+    trained = [result.splits[split] for split in _parts(experiment.data.train_split, source) if split in result.splits]
     pixels = np.concatenate([counts.class_pixels for counts in trained]) if trained else None
     weights = {} if pixels is None else weights_from_counts(pixels)
     print(f"\n{write_check_report(result, folder, weights)}\nReport: {folder / 'check.md'} and check.json")
@@ -173,15 +173,15 @@ def _data(request: Request) -> tuple[Experiment, DataSource, Sequence[str]]:
     experiment = load_experiment(request.experiment, request.overrides)
     source = open_data(experiment.data, request.data_dir)
     print(f"Data: {source.name}. {source.note}".strip())
-    used = (experiment.data.train_split, experiment.data.val_split)
-    used = [part for split in used for part in _parts(split)]
+    used = [*_parts(experiment.data.train_split, source), *_parts(experiment.data.val_split, source)]
     # Those that are used may not be among those that have names, such as train[:90%] of TFDS.
     splits = [request.split] if request.split else source.splits if set(used) <= set(source.splits) else used
-    return experiment, source, tuple(dict.fromkeys(part for split in splits for part in _parts(split)))
+    return experiment, source, tuple(dict.fromkeys(part for split in splits for part in _parts(split, source)))
 
 
-def _parts(split: str) -> tuple[str, ...]:
-    return ("train", "val") if split == "trainval" else (split,)
+def _parts(split: str, source: DataSource) -> tuple[str, ...]:
+    """The splits that a split is made of."""
+    return ("train", "val") if split == "trainval" and "train" in source.splits else (split,)
 
 
 def _name_cluster(request: Request) -> None:

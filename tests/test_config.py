@@ -175,12 +175,17 @@ VALUES = {
     "model.batch_norm_epsilon": st.floats(0, 1, exclude_min=True),
     "data.crop_size": st.tuples(st.integers(1, 4000), st.integers(1, 4000)),
     "data.scale_range": st.tuples(st.floats(0.01, 9), st.floats(0.01, 9)),
+    "data.format": st.sampled_from(["folder", "tfds"]),
+    "data.ignore": st.lists(st.integers(0, 65_535), max_size=3).map(tuple),
+    "data.val_split": st.sampled_from(["val", "train[90%:]"]),
+    "data.rare_class_temperature": st.none() | st.floats(1e-3, 10),
     "data.parallel_calls": st.none() | st.integers(1, 64),
     "train.steps": st.integers(0, 10**9),
     "train.learning_rate": st.floats(allow_nan=False, allow_infinity=False),
     "train.micro_batch": st.none() | st.integers(1, 64),
     "train.loss.ohem": st.booleans(),
-    "train.loss.class_weights": st.sampled_from(["cityscapes", "inverse_log", "none"]),
+    "train.loss.class_weights": st.sampled_from(["cityscapes", "enet", "none"])
+    | st.tuples(st.floats(0, 9), st.floats(0, 9)),
     "train.loss.ohem_heads": st.lists(st.sampled_from(["aux", "coarse", "fine"]), max_size=3).map(tuple),
     "evaluation.scales": st.lists(st.floats(0.1, 4), min_size=1, max_size=6).map(tuple),
 }

@@ -162,7 +162,7 @@ class _Training:
         self._update_inference_model()
         self.folder.save_model(self.inference_model)
         if self.batches.bad:
-            Progress.write(f"{len(self.batches.bad)} samples were skipped.")
+            Progress.write(f"Skipped samples: {len(self.batches.bad)}.")
 
     def _list_samples(self, source: DataSource) -> None:
         """The samples of both splits, of which some are looked into before the first step."""

@@ -1,0 +1,73 @@
+"""Bad files in the middle of a training, and the settings of its data."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+
+import pytest
+
+from acfnet_tf.config import Experiment
+from acfnet_tf.data.errors import DataError
+from acfnet_tf.data.readers.cityscapes import list_samples
+from acfnet_tf.training import train as train_module
+from acfnet_tf.training.train import train
+from tests.tiny import tiny_experiment
+
+
+def losses(run_dir: Path) -> list[str]:
+    with (run_dir / "metrics.csv").open(newline="") as file:
+        return [row["loss"] for row in csv.DictReader(file) if row["split"] == "train"]
+
+
+@pytest.fixture
+def scenes(tiny_scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Data whose faults are not found before the first step: only the first sample is looked into."""
+    monkeypatch.setattr(train_module, "SAMPLES_LOOKED_INTO", 1)
+    return Path(shutil.copytree(tiny_scenes, tmp_path / "scenes"))
+
+
+def skipping() -> Experiment:
+    return tiny_experiment("acf_sum", "data.on_bad_file=skip")
+
+
+@pytest.mark.parametrize("kind", ["image", "label"])
+def test_a_bad_file_stops_the_training_or_is_skipped(kind, scenes, tmp_path, capfd):
+    samples = list_samples(scenes, "train")
+    bad = Path(getattr(samples[3], kind))
+    whole = bad.read_bytes()
+    bad.write_bytes(whole[:-40])
+    with pytest.raises(DataError, match=bad.name):
+        train(tiny_experiment("acf_sum", "train.loss.class_weights=none"), tmp_path / "stopped", str(scenes))
+
+    train(skipping(), tmp_path / "skipped", str(scenes))
+    printed = capfd.readouterr()
+    assert f"Skipped, number 1, the next sample takes its place: {bad}" in printed.out + printed.err
+    assert "Skipped samples: 1." in printed.out + printed.err
+
+    # The same as if the next sample had been there from the beginning.
+    for field in ("image", "label"):
+        shutil.copy(getattr(samples[4], field), getattr(samples[3], field))
+    weights = "train.loss.class_weights=none"
+    train(tiny_experiment("acf_sum", weights), tmp_path / "replaced", str(scenes))
+    bad.write_bytes(whole[:-40])
+    train(tiny_experiment("acf_sum", weights, "data.on_bad_file=skip"), tmp_path / "again", str(scenes))
+    assert losses(tmp_path / "again") == losses(tmp_path / "replaced") != []
+
+
+def test_where_all_files_are_bad_nothing_is_skipped(scenes, tmp_path):
+    for sample in list_samples(scenes, "train"):
+        Path(sample.image).write_bytes(b"")
+    with pytest.raises(DataError, match="empty"):
+        train(skipping(), tmp_path / "run", str(scenes))
+
+
+def test_cache_distortion_rare_classes_and_weights_together(tiny_scenes, tmp_path):
+    """The cache changes nothing; the others do."""
+    more = ["data.photometric=true", "data.rare_class_temperature=0.1", "train.loss.class_weights=median_frequency"]
+    cache = f"data.cache={tmp_path / 'cache'}"
+    for name, settings in (("plain", []), ("more", more), ("cached", [*more, cache])):
+        train(tiny_experiment("acf_sum", "train.steps=2", *settings), tmp_path / name, str(tiny_scenes))
+    assert losses(tmp_path / "cached") == losses(tmp_path / "more") != losses(tmp_path / "plain")
+    assert len(list((tmp_path / "cache").iterdir())) > 1
