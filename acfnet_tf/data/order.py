@@ -35,8 +35,10 @@ class SampleOrder:
             files = [np.flatnonzero(column) for column in class_pixels.T]
             share = class_pixels.sum(axis=0) / max(class_pixels.sum(), 1)
             weight = np.where([len(found) > 0 for found in files], np.exp((share.min() - share) / temperature), 0)
-            self._bounds = tf.constant(np.cumsum(weight / weight.sum())[:-1], tf.float32)
-            self._files = tf.ragged.constant([found.tolist() for found in files], tf.int64)
+            bounds = np.cumsum(weight / weight.sum())
+            # Rounding must not let a class that occurs nowhere be drawn where it is the last.
+            self._bounds = tf.constant(np.where(bounds > 1 - 1e-6, 2, bounds), tf.float32)
+            self._files = tf.RaggedTensor.from_row_lengths(np.concatenate(files), [len(found) for found in files])
 
     def __call__(self, index: int | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """File, () int64, and class, () int64 or −1 for none, of global sample `index`."""
