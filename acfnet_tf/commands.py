@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,8 +153,8 @@ def check_data(request: Request) -> None:
     )
     write_augmented_sheet(augmented.as_numpy_iterator(), source.classes, folder / "augmented.png")
     print(f"Samples: {folder / 'samples.png'}; as the network sees them: {folder / 'augmented.png'}")
-    settings = "".join(f" --set {setting}" for setting in request.overrides)
-    print(f"Next: python main.py --mode=train {_same_run(request)}{settings}")
+    settings = shlex.join(f"--set={setting}" for setting in request.overrides)
+    print(f"Next: python main.py --mode=train {_same_run(request)} {settings}".rstrip())
 
 
 def prepare_data(request: Request) -> None:
@@ -162,10 +163,8 @@ def prepare_data(request: Request) -> None:
         raise UserError("--mode=prepare_data wants --output=DIR, the folder for the shards")
     _, source, splits = _data(request)
     print(f"Shards: {write_shards(source, splits, request.output)}")
-    print(
-        f"Next: python main.py --mode=train --experiment={request.experiment} --data_dir={request.output}"
-        " --set data.format=tfrecord"
-    )
+    shards = shlex.join([f"--experiment={request.experiment}", f"--data_dir={request.output}"])
+    print(f"Next: python main.py --mode=train {shards} --set data.format=tfrecord")
 
 
 def _data(request: Request) -> tuple[Experiment, DataSource, Sequence[str]]:
@@ -222,4 +221,4 @@ def _samples(request: Request, experiment: Experiment, classes: ClassSet) -> tup
 def _same_run(request: Request) -> str:
     """The flags that name the same run and data in a next command."""
     flags = {"experiment": request.experiment, "run_dir": request.run_dir, "data_dir": request.data_dir}
-    return " ".join(f"--{name}={value}" for name, value in flags.items() if value)
+    return shlex.join(f"--{name}={value}" for name, value in flags.items() if value)

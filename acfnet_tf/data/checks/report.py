@@ -126,7 +126,7 @@ def _kinds(name: str, counts: SplitCounts) -> str:
 def _most(numbers: Mapping[str, int]) -> str:
     """The most frequent ones."""
     shown = ", ".join(f"{name} ({number:,})" for name, number in list(numbers.items())[:4])
-    return (shown or "none") + (f" and {len(numbers) - 4} others" if len(numbers) > 4 else "")
+    return (shown or "none") + (f" and {len(numbers) - 4} more" if len(numbers) > 4 else "")
 
 
 def _classes(result: CheckResult, weights: Mapping[str, Sequence[float]]) -> list[str]:

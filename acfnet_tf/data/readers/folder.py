@@ -12,6 +12,7 @@ A mask has the name of its image, and lies in the same subfolder.
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from acfnet_tf.config import DataConfig
@@ -49,8 +50,13 @@ def open_folder(config: DataConfig, data_dir: str, classes: ClassSet | None = No
         name, where, folder, listed = f"table {table}", table, table.parent, read_table(table)
     else:
         name, where, folder, listed = f"folder {root}", root, root, _read_folders(root, config)
-    splits = split_by_name(listed[""], config.val_fraction, where) if "" in listed else named_splits(listed, where)
-    return open_splits(name, folder, splits, config, classes)
+    if "" not in listed:
+        return open_splits(name, folder, named_splits(listed, where), config, classes)
+    splits = split_by_name(listed[""], config.val_fraction, where)
+    source = open_splits(name, folder, splits, config, classes)
+    # Of few images, the share that goes to val by name may be far from the fraction.
+    dealt = f"Split by name: {len(splits['train'].samples)} to train, {len(splits['val'].samples)} to val."
+    return dataclasses.replace(source, note=f"{dealt} {source.note}".strip())
 
 
 def _read_folders(root: Path, config: DataConfig) -> dict[str, Pairs]:

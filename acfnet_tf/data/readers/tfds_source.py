@@ -155,7 +155,10 @@ def _prepare(builder: tfds.core.DatasetBuilder) -> None:
                 steps = " ".join(builder.MANUAL_DOWNLOAD_INSTRUCTIONS.split())
                 reason = f"needs files in {root}/downloads/manual, as they were downloaded: {steps}"
             else:
-                reason = f"could not be downloaded and prepared in {root}"
+                command = f"tfds build {builder.info.full_name.rpartition('/')[0]} --data_dir=DIR"
+                reason = (
+                    f"could not be downloaded and prepared. Where there is a network, {command}; copy DIR to {root}"
+                )
             raise DataError(f"TFDS {name}: {reason} ({_first_line(error)})") from error
     if not builder.info.splits:
         raise DataError(f"{builder.data_dir}: not prepared completely. Delete this folder.")

@@ -184,3 +184,10 @@ def test_folders_that_cannot_be_read_are_not_passed_over(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(os, "scandir", locked)
     assert message(tmp_path) == f"{tmp_path}/images/locked: cannot be read (Permission denied)."
+
+
+def test_how_many_go_where_is_said(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "images", tmp_path / "masks", [f"image{index}" for index in range(20)])
+    source = open_folder(CONFIG, str(tmp_path))
+    counts = [len(source.list_samples(split)) for split in ("train", "val")]
+    assert f"Split by name: {counts[0]} to train, {counts[1]} to val." in source.note
