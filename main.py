@@ -2,22 +2,22 @@
 
 Modes, with an example of each:
 
-  train      python main.py --mode=train --experiment=acf_aspp_small
-             trains, or continues; without data of yours, on generated street scenes
-             python main.py --mode=train --experiment=acf_aspp --cluster=HOST_A:12345,HOST_B:12345 --worker=0
-             on several machines; --worker=1 on the second
-  evaluate   python main.py --mode=evaluate --experiment=acf_aspp_small --set evaluation.flip=true
-             mIoU and IoU of every class over a split
-  predict    python main.py --mode=predict --experiment=acf_aspp_small --input=FILE_OR_FOLDER
-             index PNG, colour PNG and overlay of every image
-             python main.py --mode=predict --experiment=acf_aspp_ob_trainval --split=test --submission
-             files for the Cityscapes test server
-  check_data python main.py --mode=check_data --experiment=acf_aspp --data_dir=DIR --set data.format=folder
-             what is wrong with your images and masks, before anybody trains; class weights; pictures
+  train         python main.py --mode=train --experiment=acf_aspp_small
+                trains, or continues; without data of yours, on generated street scenes
+                python main.py --mode=train --experiment=acf_aspp --cluster=HOST_A:12345,HOST_B:12345 --worker=0
+                on several machines; --worker=1 on the second
+  evaluate      python main.py --mode=evaluate --experiment=acf_aspp_small --set evaluation.flip=true
+                mIoU and IoU of every class over a split
+  predict       python main.py --mode=predict --experiment=acf_aspp_small --input=FILE_OR_FOLDER
+                index PNG, colour PNG and overlay of every image
+                python main.py --mode=predict --experiment=acf_aspp_ob_trainval --split=test --submission
+                files for the Cityscapes test server
+  check_data    python main.py --mode=check_data --experiment=acf_aspp --data_dir=DIR --set data.format=folder
+                what is wrong with your images and masks, before anybody trains; class weights; pictures
   prepare_data  python main.py --mode=prepare_data --experiment=acf_aspp --data_dir=DIR --output=SHARDS
-             the data as TFRecord shards, for clusters and object stores
-  visualize  python main.py --mode=visualize --experiment=acf_aspp_small
-             panels (image, truth, coarse, fine) of a split
+                the data as TFRecord shards, for clusters and object stores
+  visualize     python main.py --mode=visualize --experiment=acf_aspp_small
+                panels (image, truth, coarse, fine) of a split
 
 Experiments, the rows of the paper's tables (append _small for a light twin that trains in minutes on two CPU cores):
 
