@@ -57,7 +57,7 @@ class NonFiniteSteps:
         bad = self.workers.sum(bad) > 0
         alone = f"{bad.sum()} of its {len(files)} images are not finite by themselves: "
         where = alone if bad.any() else "no image is to blame by itself; its images are: "
-        named = [sample.image for sample, guilty in zip(files, bad, strict=True) if guilty or not bad.any()]
+        named = [str(sample.image) for sample, guilty in zip(files, bad, strict=True) if guilty or not bad.any()]
         where += ", ".join(named[:LISTED_FILES]) + (" …" if len(named) > LISTED_FILES else "")
         self.count.assign_add(1)
         count = int(self.count.numpy())

@@ -6,7 +6,9 @@ import csv
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from acfnet_tf.config import Experiment
 from acfnet_tf.data.errors import DataError
@@ -71,3 +73,33 @@ def test_cache_distortion_rare_classes_and_weights_together(tiny_scenes, tmp_pat
         train(tiny_experiment("acf_sum", "train.steps=2", *settings), tmp_path / name, str(tiny_scenes))
     assert losses(tmp_path / "cached") == losses(tmp_path / "more") != losses(tmp_path / "plain")
     assert len(list((tmp_path / "cache").iterdir())) > 1
+
+
+def test_a_rare_class_need_not_be_in_the_first_samples(tmp_path, monkeypatch):
+    """One mask of 12 holds class 1, and it is not among those that are looked into."""
+    monkeypatch.setattr(train_module, "SAMPLES_LOOKED_INTO", 3)
+    write_folder(tmp_path / "data", {5: 1})
+    settings = ["data.format=folder", "train.steps=1", "train.batch_size=2"]
+    assert train(tiny_experiment("acf_sum", *settings), tmp_path / "run", str(tmp_path / "data")).is_file()
+
+
+def test_a_value_in_no_class_that_is_met_in_training_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(train_module, "SAMPLES_LOOKED_INTO", 3)
+    write_folder(tmp_path / "data", {5: 7})
+    (tmp_path / "data" / "classes.txt").write_text("nothing\nthing")
+    settings = ["data.format=folder", "train.steps=8", "train.loss.class_weights=none"]
+    with pytest.raises(DataError, match=r"train/masks/05\.png.* 7 \(3072 pixels\)"):
+        train(tiny_experiment("acf_sum", *settings), tmp_path / "run", str(tmp_path / "data"))
+
+
+def write_folder(root: Path, special: dict[int, int]) -> None:
+    """12 training and 2 validation pairs whose masks are 0 but for the special ones, which have another value."""
+    for split, count in (("train", 12), ("val", 2)):
+        for folder in ("images", "masks"):
+            (root / split / folder).mkdir(parents=True)
+        for index in range(count):
+            mask = np.zeros((64, 96), np.uint8)
+            if split == "train" and index in special:
+                mask[:32] = special[index]
+            Image.fromarray(mask).save(root / split / f"masks/{index:02d}.png")
+            Image.fromarray(np.full((64, 96, 3), 9 * index, np.uint8)).save(root / split / f"images/{index:02d}.png")

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from acfnet_tf.config import UserError
+from acfnet_tf.config import DataConfig, UserError
 from acfnet_tf.data.errors import DataError
 from acfnet_tf.data.readers.cityscapes import list_samples
+from acfnet_tf.data.source import open_data
 
 
 def message(root: Path | str, split: str = "train") -> str:
@@ -108,3 +109,19 @@ def test_masks_missing_are_named_and_counted(cityscapes_root: Path) -> None:
 def test_unknown_split(cityscapes_root: Path) -> None:
     text = message(cityscapes_root, "validation")
     assert "'validation'" in text and "trainval" in text
+
+
+def test_the_coarsely_labelled_split(cityscapes_root: Path) -> None:
+    image = cityscapes_root / "leftImg8bit/train_extra/bonn/bonn_000000_000000_leftImg8bit.png"
+    mask = cityscapes_root / "gtCoarse/train_extra/bonn/bonn_000000_000000_gtCoarse_labelIds.png"
+    (first, *_) = list_samples(cityscapes_root, "train")
+    image.parent.mkdir(parents=True)
+    shutil.copy(first.image, image)
+    assert "Unpack gtCoarse.zip" in message(cityscapes_root, "train_extra")
+    mask.parent.mkdir(parents=True)
+    assert str(mask) in message(cityscapes_root, "train_extra")
+    shutil.copy(first.label, mask)
+    (sample,) = list_samples(cityscapes_root, "train_extra")
+    assert (sample.image, sample.label) == (str(image), str(mask))
+    source = open_data(DataConfig(train_split="train_extra"), str(cityscapes_root))
+    assert source.splits == ("train", "val", "test", "train_extra")
