@@ -41,7 +41,7 @@ SECONDS_BETWEEN_CHECKPOINTS = 900
 TENSORBOARD_IMAGES = 4
 
 SAMPLES_LOOKED_INTO = 32
-"""Of each split, before the first step."""
+"""Of each split at most, before the first step."""
 
 
 def train(experiment: Experiment, run_dir: str | Path, data_dir: str | None = None) -> Path:
@@ -180,7 +180,7 @@ class _Training:
             DataError: training on them would fail.
         """
         some = {
-            split: samples[:: max(1, len(samples) // SAMPLES_LOOKED_INTO)]
+            split: samples[:: max(1, -(-len(samples) // SAMPLES_LOOKED_INTO))]
             for split, samples in (("train", self.samples), ("val", self.validation_samples))
         }
         result = check_data(dataclasses.replace(source, list_samples=some.get), ["train", "val"], progress=False)
