@@ -140,7 +140,7 @@ def check_data(request: Request) -> None:
 
     data, seed = experiment.data, experiment.train.seed
     samples = source.list_samples(data.train_split)
-    write_contact_sheet(samples, source.classes, folder / "samples.png")
+    write_contact_sheet(samples, source.classes, folder / "samples.png", request.images)
     augmented = training_dataset(
         samples,
         source.classes,
@@ -151,7 +151,7 @@ def check_data(request: Request) -> None:
         last_sample=request.images,
         order=SampleOrder(len(samples), seed, pixels, data.rare_class_temperature if trained else None),
     )
-    write_augmented_sheet(augmented.as_numpy_iterator(), source.classes, folder / "augmented.png")
+    write_augmented_sheet(augmented.as_numpy_iterator(), source.classes, folder / "augmented.png", request.images)
     print(f"Samples: {folder / 'samples.png'}; as the network sees them: {folder / 'augmented.png'}")
     settings = shlex.join(f"--set={setting}" for setting in request.overrides)
     print(f"Next: python main.py --mode=train {_same_run(request)} {settings}".rstrip())

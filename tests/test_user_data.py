@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -95,9 +96,12 @@ def test_check_train_evaluate_predict(make, photos, tmp_path, capsys, monkeypatc
     same = ["--experiment=acf_aspp_small", f"--data_dir={data_dir}", f"--run_dir={tmp_path / 'run'}"]
 
     run("--mode=check_data", *same, *settings, "--set=data.crop_size=33,49")
-    assert "cannot be trained on" not in capsys.readouterr().out
-    for file in ("check.md", "check.json", "samples.png", "augmented.png"):
+    following = capsys.readouterr().out.partition("Next: ")[2].splitlines()[0]
+    assert {f"--data_dir={data_dir}", *settings} <= set(shlex.split(following))  # a path may have blanks
+    for file in ("check.md", "check.json"):
         assert (tmp_path / "run" / "data_check" / file).stat().st_size > 100
+    for file in ("samples.png", "augmented.png"):
+        assert Image.open(tmp_path / "run" / "data_check" / file).width > 1000
 
     run("--mode=train", *same, *[f"--set={setting}" for setting in TINY_SETTINGS], "--set=train.steps=2", *settings)
     assert [entry["name"] for entry in json.loads((tmp_path / "run/classes.json").read_text())["classes"]] == names
@@ -146,3 +150,12 @@ def test_bad_data_are_refused_before_the_first_step(photos, tmp_path):
     with pytest.raises(SystemExit, match=r"15 .*photo\d\.png.*check_data"):
         run("--mode=train", *same)
     assert not (tmp_path / "run/config.json").exists()
+
+
+def test_as_many_crops_are_drawn_as_are_wanted(photos, tmp_path):
+    same = ["--mode=check_data", "--experiment=acf_aspp_small", f"--data_dir={photos}", "--set=data.format=folder"]
+    heights = []
+    for images in (1, 20):
+        run(*same, "--set=data.crop_size=40,80", f"--images={images}", f"--output={tmp_path}")
+        heights.append(Image.open(tmp_path / "augmented.png").height)
+    assert heights[1] - heights[0] == 19 * (200 + 22 + 6)  # crops of 400×200 with a line above and a gap below

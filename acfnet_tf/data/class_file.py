@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import yaml
 
-from acfnet_tf.config import suggest
 from acfnet_tf.data.classes import IGNORED, MAX_CLASSES, ClassSet, default_colors, pack_color, unpack_color
 from acfnet_tf.data.errors import DataError
 from acfnet_tf.data.labels.ade20k import ADE20K
@@ -23,22 +22,13 @@ Coding = Literal["index", "color"]
 Color = tuple[int, int, int]
 
 PRESETS = {"cityscapes": CITYSCAPES, "ade20k": ADE20K, "voc": VOC}
+"""Classes of well-known data sets, in the masks that these come with; Cityscapes' are labelIds."""
+
 FILE_NAMES = ("classes.txt", "classes.json", "classes.yaml", "classes.yml", "labelmap.txt")
 """Found in a data folder without being asked for; the last as CVAT exports it."""
 
 _CVAT_LINE = re.compile(r"(?P<name>[^:]+):(?P<color>\d+,\d+,\d+)?:[^:]*:[^:]*")
 _TEXT_LINE = re.compile(r"(?P<name>.+?)(?:[\s,:]+(?P<color>\d+[\s,]+\d+[\s,]+\d+))?")
-
-
-def preset(name: str) -> ClassSet:
-    """The classes of a well-known data set: "cityscapes" (masks of labelIds), "ade20k" or "voc".
-
-    Raises:
-        DataError: no such preset.
-    """
-    if name not in PRESETS:
-        raise DataError(f"no preset of classes {name!r}. {suggest(name, PRESETS)}")
-    return PRESETS[name]
 
 
 def find_class_file(folder: Path) -> Path | None:

@@ -13,7 +13,6 @@ from acfnet_tf.data.class_file import (
     Coding,
     declared_coding,
     find_class_file,
-    preset,
     read_class_file,
     with_ignored,
 )
@@ -49,7 +48,7 @@ def find_classes(
     Raises:
         DataError: there are no such classes, or the masks do not tell them.
     """
-    known = preset(config.classes) if config.classes in PRESETS else None
+    known = PRESETS.get(config.classes)
     file = None
     if config.classes and not known:
         file = Path(config.classes).expanduser()

@@ -72,6 +72,7 @@ def count_values(
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             counted = tqdm(pool.map(count, missing), "Counting mask values", len(missing), unit="mask", disable=None)
             for index, counts in zip(missing, counted, strict=True):
+                known.pop(str(masks[index]), None)  # of a mask that was good once, nothing is left
                 if counts:
                     known[str(masks[index])] = prints[index], counts
         if cache_file:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from acfnet_tf.data.class_file import declared_coding, find_class_file, preset, read_class_file
+from acfnet_tf.data.class_file import PRESETS, declared_coding, find_class_file, read_class_file
 from acfnet_tf.data.classes import IGNORED, ClassSet, default_colors, pack_color
 from acfnet_tf.data.errors import DataError
 
@@ -36,11 +36,11 @@ def test_what_to_json_writes_reads_back(tmp_path_factory: pytest.TempPathFactory
     assert declared_coding(file) == classes.coding
 
 
-@pytest.mark.parametrize("name", ["cityscapes", "ade20k", "voc"])
+@pytest.mark.parametrize("name", PRESETS)
 def test_presets_read_back(tmp_path: Path, name: str) -> None:
     file = tmp_path / "classes.json"
-    file.write_text(preset(name).to_json())
-    assert read_class_file(file) == preset(name)
+    file.write_text(PRESETS[name].to_json())
+    assert read_class_file(file) == PRESETS[name]
 
 
 def write(folder: Path, name: str, content: str | list | dict) -> Path:
@@ -173,8 +173,3 @@ def test_ignored_numbers_must_fit_in_masks(tmp_path: Path) -> None:
 def test_is_found_in_a_folder(tmp_path: Path, name: str) -> None:
     assert find_class_file(tmp_path) is None
     assert find_class_file(write(tmp_path, name, "a").parent) == tmp_path / name
-
-
-def test_unknown_preset() -> None:
-    with pytest.raises(DataError, match="Did you mean: ade20k"):
-        preset("ade20")

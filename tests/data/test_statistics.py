@@ -86,3 +86,11 @@ def test_bad_masks_are_named_or_left_out(masks: list[str]) -> None:
     Path(masks[3]).unlink()
     with pytest.raises(DataError, match=masks[3]):
         count_values(masks, "index")
+
+
+def test_of_a_mask_that_went_bad_no_old_counts_are_left(masks: list[str], tmp_path: Path) -> None:
+    count_values(masks, "index", tmp_path)
+    Path(masks[2]).write_bytes(b"")
+    for _ in range(2):
+        counts = count_values(masks, "index", tmp_path, skip_bad=True)
+        assert [len(values) > 0 for values, _ in counts] == [index != 2 for index in range(7)]

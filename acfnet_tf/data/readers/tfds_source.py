@@ -192,7 +192,7 @@ def _list_samples(builder: tfds.core.DatasetBuilder, image: str, mask: str, spli
         spec = re.sub(r"\bval\b", _val_split(builder) or "val", spec)
     try:
         parts = splits[spec].file_instructions
-    except (KeyError, ValueError, AssertionError, NotImplementedError) as error:
+    except (KeyError, ValueError, AssertionError, NotImplementedError) as error:  # the last is TFDS's for "all[:9%]"
         raise DataError(
             f"{builder.data_dir}: no split {split!r} ({_first_line(error)}). There are: {', '.join(splits)};"
             " data.train_split and data.val_split may be parts of one, such as train[:90%] and train[90%:]."

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from acfnet_tf.config import DataConfig
-from acfnet_tf.data.class_file import preset
+from acfnet_tf.data.class_file import PRESETS
 from acfnet_tf.data.errors import DataError
 from acfnet_tf.data.readers.ade20k import open_ade20k
 from acfnet_tf.data.reading import load_sample
@@ -45,7 +45,7 @@ def test_classes(root: Path) -> None:
     assert len(classes) == len(set(classes.names)) == len(classes.colors) == 150
     assert (classes.names[0], classes.names[12], classes.names[149]) == ("wall", "person", "flag")
     assert classes.colors[12] == (150, 5, 61)
-    assert open_ade20k(CONFIG, str(root), preset("voc")).classes is preset("voc")
+    assert open_ade20k(CONFIG, str(root), PRESETS["voc"]).classes is PRESETS["voc"]
 
 
 def test_wrong_folders(root: Path, tmp_path: Path) -> None:

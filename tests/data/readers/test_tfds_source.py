@@ -266,7 +266,7 @@ def test_a_folder_that_cannot_be_written_is_read_all_the_same(
     assert not (source.cache_dir / ".acfnet_tf").exists()
 
 
-@pytest.mark.parametrize("split", ["val", "trainval", "dev", "train[", "train[:200]", "train[:0]"])
+@pytest.mark.parametrize("split", ["val", "trainval", "dev", "train[", "train[:200]", "train[:0]", "all[:9%]"])
 def test_splits_that_are_not_there(write_custom: Callable[..., Path], split: str) -> None:
     source = open_tfds(config("rooms", classes="voc"), str(write_custom()), None)
     with pytest.raises(
