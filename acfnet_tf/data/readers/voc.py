@@ -43,6 +43,8 @@ def open_voc(config: DataConfig, data_dir: str, classes: ClassSet | None = None)
         name = "train_aug" if file.stem == "trainaug" else file.stem
         masks = MORE_MASKS if name.endswith("aug") else MASKS
         splits[name] = _pair(file, images, root / masks, pictures_of(masks))
+    if not splits:
+        raise DataError(f"{root / LISTS}: no lists of images in it. Expected are train.txt and val.txt.")
     return open_splits(f"PASCAL VOC layout {root}", root, named_splits(splits, root / LISTS), config, classes, VOC)
 
 

@@ -97,3 +97,10 @@ def test_wrong_folders(root: Path, tmp_path: Path) -> None:
         source.list_samples("train_aug")
     with pytest.raises(DataError, match="no folder ImageSets/Segmentation in it"):
         open_voc(CONFIG, str(root / "JPEGImages"))
+
+
+def test_no_lists(root: Path) -> None:
+    for file in (root / "ImageSets/Segmentation").iterdir():
+        file.unlink()
+    with pytest.raises(DataError, match=r"Segmentation: no lists of images.*train\.txt"):
+        open_voc(CONFIG, str(root))
