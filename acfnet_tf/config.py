@@ -139,14 +139,42 @@ class EvaluationConfig:
 
 
 @dataclass(frozen=True)
+class ExportConfig:
+    """What an exported SavedModel accepts and answers. `docs/deployment.md` explains every field.
+
+    How it labels an image is `EvaluationConfig`'s matter: with scales and flips there, they are in the SavedModel too.
+    """
+
+    max_pixels: int = 2**23
+    coarse: bool = False
+    color: bool = False
+    probabilities: bool = False
+
+
+@dataclass(frozen=True)
+class ServeConfig:
+    """The embedded server. `docs/deployment.md` explains every field."""
+
+    host: str = "127.0.0.1"
+    rest_port: int = 8501
+    grpc_port: int = 8500
+    poll_seconds: float = 2.0
+    max_request_mib: int = 64
+    max_waiting_mib: int = 512
+    max_parallel: int = 1
+
+
+@dataclass(frozen=True)
 class Experiment:
-    """One training recipe with its evaluation."""
+    """One training recipe with its evaluation, and how the trained model is exported and served."""
 
     name: str
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
+    export: ExportConfig = field(default_factory=ExportConfig)
+    serve: ServeConfig = field(default_factory=ServeConfig)
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"

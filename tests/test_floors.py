@@ -1,4 +1,4 @@
-"""Imports never point up: commands → training → evaluation, visualization → inference → models → backbones → layers."""
+"""Imports never point up: commands → training → evaluation, export, … → inference → models → backbones → layers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ FLOORS = {
     "training": 6,
     "evaluation": 5,
     "visualization": 5,
+    "export": 5,
+    "serving": 5,
     "inference": 4,
     "models": 3,
     "backbones": 2,

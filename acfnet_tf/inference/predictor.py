@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Literal
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from acfnet_tf.config import EvaluationConfig, UserError
+from acfnet_tf.inference.averaging import average, is_plain
+from acfnet_tf.inference.folding import fold_batch_norm
 from acfnet_tf.inference.loading import load_model
-from acfnet_tf.inference.windows import window_starts
 
 HEADS = ("fine", "coarse")
 """The heads that are kept; the auxiliary head serves training only."""
+
+Runtime = Literal["tensorflow", "openvino", "openvino_bfloat16"]
+Maps = dict[str, tf.Tensor]
 
 _IMAGES = tf.TensorSpec([None, None, None, 3], tf.float32)
 
@@ -24,17 +29,21 @@ class Predictor:
 
     Args:
         model: a model, a run folder that holds `model.keras`, or a `.keras` file. A model's weights are read at every
-            call, so that one predictor can follow a training.
+            call, so that one predictor can follow a training. What is loaded from a file has its BatchNorm folded into
+            its convolutions.
         evaluation: whole image or sliding window; one scale or several; with or without left-right flip. Sliding
             windows, scales and flips average softmax probabilities with equal weight.
         head: the head that `predictor(image)` shows, "fine" or "coarse".
+        runtime: what runs the network: "tensorflow"; or OpenVINO, faster on CPUs, with the weights as they are at the
+            first call: "openvino" in float32, "openvino_bfloat16" with rounded products on CPUs that have them.
 
     Attributes:
         heads: the heads of this model: ("fine", "coarse"), or ("fine",) for a baseline without class features.
         num_classes: number of classes N.
 
     Raises:
-        UserError: there is no such model, it is no ACFNet, it has no such head, or `evaluation` makes no sense.
+        UserError: there is no such model, it is no ACFNet, it has no such head, `evaluation` makes no sense, or the
+            runtime is not installed.
 
     Example:
         >>> labels = Predictor("runs/acf_aspp")(image)  # (H, W, 3) uint8 → (H, W) uint8
@@ -45,9 +54,13 @@ class Predictor:
         model: keras.Model | str | Path,
         evaluation: EvaluationConfig = EvaluationConfig(),  # noqa: B008 (it is frozen)
         head: str = "fine",
+        runtime: Runtime = "tensorflow",
     ) -> None:
         _check(evaluation)
-        self.model = load_model(model) if isinstance(model, (str, Path)) else model
+        if isinstance(model, (str, Path)):
+            model = load_model(model)
+            fold_batch_norm(model)
+        self.model = model
         self.evaluation = evaluation
         outputs = _output_specs(self.model)
         self.heads = tuple(name for name in HEADS if name in outputs)
@@ -55,6 +68,7 @@ class Predictor:
         if head not in self.heads:
             raise UserError(f"the model has no {head!r} head; it has: {', '.join(self.heads)}")
         self.head = head
+        self._openvino = None if runtime == "tensorflow" else _open_vino(self.model, runtime)
         self._label_type = np.uint8 if self.num_classes <= 256 else np.uint16
         self._functions: dict[tuple[str, tuple[str, ...]], Callable] = {}
 
@@ -74,12 +88,7 @@ class Predictor:
 
     def labels(self, image: np.ndarray, heads: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """Class indices of several heads (all by default) from one forward pass, as in `__call__`."""
-        image, heads = _checked(image), self.heads if heads is None else tuple(heads)
-        if self._is_plain():  # straight from the logits: exactly what the Keras model itself says
-            found = self._run("labels", heads, tf.cast(image[None], tf.float32))
-            return {head: labels[0].numpy() for head, labels in found.items()}
-        found = self._average(image, heads)
-        return {head: values.argmax(axis=-1).astype(self._label_type) for head, values in found.items()}
+        return self._run("labels", image, heads)
 
     def probabilities(self, image: np.ndarray, heads: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """Softmax probabilities of several heads (all by default), averaged over windows, scales and flips.
@@ -90,67 +99,60 @@ class Predictor:
         Returns:
             {head: (H, W, N) float32}.
         """
-        return self._average(_checked(image), self.heads if heads is None else tuple(heads))
+        return self._run("probabilities", image, heads)
 
-    def _is_plain(self) -> bool:
-        evaluation = self.evaluation
-        return evaluation.mode == "whole" and not evaluation.multi_scale and not evaluation.flip
+    def label_maps(self, images: tf.Tensor, heads: Sequence[str]) -> Maps:
+        """`labels` of a batch in TensorFlow operations, to be part of a graph (runtime "tensorflow").
 
-    def _average(self, image: np.ndarray, heads: tuple[str, ...]) -> dict[str, np.ndarray]:
-        """Mean over scales and flips, added up in place: at no time is more than one view in memory beside the sum."""
-        height, width = image.shape[:2]
-        scales = self.evaluation.scales if self.evaluation.multi_scale else (1.0,)
-        flips = (False, True) if self.evaluation.flip else (False,)
-        total = {head: np.zeros((height, width, self.num_classes), np.float32) for head in heads}
-        for scale in scales:
-            size = max(1, round(scale * height)), max(1, round(scale * width))
-            scaled = _resized(tf.cast(image[None], tf.float32), size)
-            for flip in flips:
-                view = self._windows(tf.reverse(scaled, [2]) if flip else scaled, heads)
-                for head in heads:
-                    values = np.asarray(_resized(view.pop(head), (height, width))[0])
-                    total[head] += values[:, ::-1] if flip else values
-        for values in total.values():
-            values /= len(scales) * len(flips)
-        return total
+        Args:
+            images: (B, H, W, 3) RGB in 0–255, any dtype.
 
-    def _windows(self, images: tf.Tensor, heads: tuple[str, ...]) -> dict[str, tf.Tensor]:
-        """Probabilities of one view, (1, H, W, 3) → {head: (1, H, W, N)}: in one piece, or the mean over windows."""
-        height, width = images.shape[1:3]
-        window_height, window_width = self.evaluation.window
-        fits = height <= window_height and width <= window_width
-        if self.evaluation.mode == "whole" or fits:
-            return self._run("probabilities", heads, images)
-        overlap = self.evaluation.window_overlap
-        total = {head: np.zeros((1, height, width, self.num_classes), np.float32) for head in heads}
-        count = np.zeros((height, width, 1), np.float32)
-        for top in window_starts(height, window_height, overlap):
-            for left in window_starts(width, window_width, overlap):
-                rows, columns = slice(top, top + window_height), slice(left, left + window_width)
-                values = self._run("probabilities", heads, images[:, rows, columns])
-                for head in heads:
-                    total[head][:, rows, columns] += np.asarray(values[head])
-                count[rows, columns] += 1
-        for values in total.values():
-            values /= count
-        return {head: tf.convert_to_tensor(values) for head, values in total.items()}
+        Returns:
+            {head: (B, H, W) uint8, or uint16 for more than 256 classes}.
+        """
+        # Straight from the logits where possible: exactly what the Keras model itself says.
+        maps = self._logits if is_plain(self.evaluation) else self.probability_maps
+        return {
+            head: tf.cast(tf.argmax(values, axis=-1, output_type=tf.int32), self._label_type)
+            for head, values in maps(tf.cast(images, tf.float32), heads).items()
+        }
 
-    def _run(self, what: str, heads: tuple[str, ...], images: tf.Tensor) -> dict[str, tf.Tensor]:
-        """One forward pass. One graph for every image size; what the heads do not need is pruned from it."""
-        if (what, heads) not in self._functions:
-            finish = self._to_labels if what == "labels" else tf.nn.softmax
+    def probability_maps(self, images: tf.Tensor, heads: Sequence[str]) -> Maps:
+        """`probabilities` of a batch, as `label_maps`; {head: (B, H, W, N) float32}."""
 
-            @tf.function(input_signature=[_IMAGES])
-            def function(images: tf.Tensor) -> dict[str, tf.Tensor]:
-                outputs = self.model(images, training=False)
-                return {head: finish(tf.cast(outputs[head], tf.float32)) for head in heads}
+        def forward(views: tf.Tensor) -> Maps:
+            return {head: tf.nn.softmax(logits) for head, logits in self._logits(views, heads).items()}
 
-            self._functions[what, heads] = function
-        return self._functions[what, heads](images)
+        classes = dict.fromkeys(heads, self.num_classes)
+        return average(forward, tf.cast(images, tf.float32), self.evaluation, classes)
 
-    def _to_labels(self, logits: tf.Tensor) -> tf.Tensor:
-        """(B, H, W, N) logits → (B, H, W) class indices, inside the graph: a byte a pixel leaves the device."""
-        return tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32), self._label_type)
+    def _run(self, what: str, image: np.ndarray, heads: Sequence[str] | None) -> dict[str, np.ndarray]:
+        """One graph for every image size; what the heads do not need is pruned from it."""
+        images, heads = _checked(image)[None], self.heads if heads is None else tuple(heads)
+        maps = self.label_maps if what == "labels" else self.probability_maps
+        if self._openvino is None:
+            if (what, heads) not in self._functions:
+                function = tf.function(lambda images: maps(images, heads), input_signature=[_IMAGES])
+                self._functions[what, heads] = function
+            found = self._functions[what, heads](tf.cast(images, tf.float32))
+        else:
+            found = maps(images, heads)
+        return {head: values[0].numpy() for head, values in found.items()}
+
+    def _logits(self, images: tf.Tensor, heads: Sequence[str]) -> Maps:
+        """One forward pass, (B, H, W, 3) float32 → {head: (B, H, W, N) float32}."""
+        if self._openvino is not None:
+            return self._openvino(images, tuple(heads))
+        outputs = self.model(images, training=False)
+        return {head: tf.cast(outputs[head], tf.float32) for head in heads}
+
+
+def _open_vino(model: keras.Model, runtime: Runtime) -> Callable[[tf.Tensor, tuple[str, ...]], Maps]:
+    try:
+        from acfnet_tf.inference.openvino import OpenVino
+    except ImportError as error:
+        raise UserError('the runtime OpenVINO needs more packages: pip install -e ".[export]"') from error
+    return OpenVino(model, "bf16" if runtime == "openvino_bfloat16" else "f32")
 
 
 def _output_specs(model: keras.Model) -> dict[str, tf.TensorSpec]:
@@ -176,11 +178,6 @@ def _output_specs(model: keras.Model) -> dict[str, tf.TensorSpec]:
 def _trace(model: keras.Model) -> dict[str, tf.TensorSpec]:
     function = tf.function(lambda images: model(images, training=False), input_signature=[_IMAGES])
     return function.get_concrete_function().structured_outputs
-
-
-def _resized(images: tf.Tensor, size: tuple[int, int]) -> tf.Tensor:
-    """(B, H, W, C) to another size: bilinear, half-pixel centers; the same tensor where the size is right already."""
-    return images if tuple(images.shape[1:3]) == size else tf.image.resize(images, size, method="bilinear")
 
 
 def _checked(image: np.ndarray) -> np.ndarray:

@@ -109,6 +109,7 @@ class ConvNormAct(keras.layers.Layer):
             name="conv",
         )
         self.norm = SyncBatchNorm(epsilon=epsilon, dtype=self.dtype_policy, name="norm")
+        self.folded = False  # whether `norm` has been made a mere addition of its beta; see inference/folding.py
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         self.conv.build(input_shape)
@@ -116,7 +117,11 @@ class ConvNormAct(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        outputs = self.norm(self.conv(inputs), training=training)
+        outputs = self.conv(inputs)
+        if self.folded and not training:
+            outputs = tf.nn.bias_add(outputs, self.norm.beta)
+        else:
+            outputs = self.norm(outputs, training=training)
         return tf.nn.relu(outputs) if self.activation else outputs
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:

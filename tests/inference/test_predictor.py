@@ -152,6 +152,21 @@ def test_all_modes_together_on_one_pixel(model):
     np.testing.assert_array_equal(predictor(image), Predictor(model)(image))
 
 
+def test_maps_of_a_batch_in_a_graph_are_the_images_one_by_one(small_acfnet):
+    evaluation = EvaluationConfig(mode="sliding", window=(24, 32), multi_scale=True, scales=(0.5, 1.0), flip=True)
+    predictor = Predictor(small_acfnet, evaluation)
+    images = np.stack([picture(40, 50), picture(40, 50, seed=1)])
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8)])
+    def maps(images):
+        return predictor.label_maps(images, ("fine",)) | {"values": predictor.probability_maps(images, ("fine",))}
+
+    found = maps(images)
+    for index, image in enumerate(images):
+        np.testing.assert_allclose(found["values"]["fine"][index], predictor.probabilities(image)["fine"], atol=1e-5)
+        assert np.mean(found["fine"][index] == predictor(image)) > 0.999
+
+
 def test_follows_the_weights_of_a_training():
     model = pointwise_model(("fine",))
     predictor, image = Predictor(model), picture(4, 4)
