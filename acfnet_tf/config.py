@@ -128,7 +128,10 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class EvaluationConfig:
-    """How an image becomes labels: whole image, or sliding window, multi-scale and flip (Section 4.4) on request."""
+    """How an image becomes labels: whole image, or sliding window, multi-scale and flip (Section 4.4) on request.
+
+    Prediction refuses images of more than `max_pixels`, for which there may be no memory.
+    """
 
     mode: Literal["whole", "sliding"] = "whole"
     window: tuple[int, int] = (769, 769)
@@ -136,6 +139,7 @@ class EvaluationConfig:
     multi_scale: bool = False
     scales: tuple[float, ...] = PAPER_SCALES
     flip: bool = False
+    max_pixels: int = 2**25
 
 
 @dataclass(frozen=True)

@@ -102,6 +102,12 @@ def voc_colors(count: int) -> tuple[tuple[int, int, int], ...]:
     )
 
 
+def numbered_classes(count: int) -> ClassSet:
+    """Classes of which nothing is known but how many they are."""
+    names = tuple(f"class_{index}" for index in range(count))
+    return ClassSet(names, default_colors(count), {index: index for index in range(count)})
+
+
 def default_colors(count: int) -> tuple[tuple[int, int, int], ...]:
     """Colours for classes that have none of their own: PASCAL VOC's without its first, the black of ignored pixels."""
     return voc_colors(count + 1)[1:]

@@ -23,26 +23,27 @@ PNG_START = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
 Source = str | Path | Piece
 
 
-def read_image(source: Source, *, upright: bool = True) -> np.ndarray:
+def read_image(source: Source, *, upright: bool = True, max_pixels: int | None = None) -> np.ndarray:
     """Any picture as RGB: grey, palette, 16-bit and CMYK are converted, transparency is dropped.
 
     Args:
         source: PNG, JPEG, BMP, WebP, TIFF or whatever else Pillow reads.
         upright: turn the image as its EXIF orientation says. Not for images with masks: those are drawn on the pixels
             as they are stored, and TensorFlow reads them so in training.
+        max_pixels: a larger image is refused before it is decoded.
 
     Returns:
         (H, W, 3) uint8.
 
     Raises:
-        DataError: not there, damaged, or no image.
+        DataError: not there, damaged, too large, or no image.
     """
-    return image_of(read_bytes(source), source, upright=upright)
+    return image_of(read_bytes(source), source, upright=upright, max_pixels=max_pixels)
 
 
-def image_of(content: bytes, source: Source, *, upright: bool) -> np.ndarray:
+def image_of(content: bytes, source: Source, *, upright: bool, max_pixels: int | None = None) -> np.ndarray:
     """`read_image` of bytes that were read from `source` already."""
-    image = _decode(source, content)
+    image = _decode(source, content, max_pixels)
     if upright:
         image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):
@@ -166,7 +167,7 @@ def load_sample(sample: Sample, classes: ClassSet) -> tuple[np.ndarray, np.ndarr
     return image, label
 
 
-def _decode(source: Source, content: bytes) -> Image.Image:
+def _decode(source: Source, content: bytes, max_pixels: int | None = None) -> Image.Image:
     """The picture, fully decoded."""
     if not content:
         raise DataError(f"{source}: the file is empty.")
@@ -174,10 +175,15 @@ def _decode(source: Source, content: bytes) -> Image.Image:
         # Checksums of PNG chunks: decoding alone does not look at them, TensorFlow does.
         Image.open(io.BytesIO(content)).verify()
         image = Image.open(io.BytesIO(content))
-        image.load()
+        if max_pixels is None or image.width * image.height <= max_pixels:
+            image.load()
     except Image.UnidentifiedImageError as error:
         raise DataError(f"{source}: not an image.") from error
     except Exception as error:  # Pillow answers damaged files with exceptions of many kinds, not only OSError.
         reason = " ".join(str(error).split())
         raise DataError(f"{source}: damaged or cut off ({reason}). Copy or unpack it again.") from error
+    if max_pixels is not None and image.width * image.height > max_pixels:
+        raise DataError(
+            f"{source}: {image.width}×{image.height} are more than {max_pixels:,} pixels (evaluation.max_pixels)."
+        )
     return image
