@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -79,6 +82,21 @@ def test_damaged_files_do_not_stop_the_others_and_are_named(tmp_path):
     assert "cut.png" in str(error.value)
     assert {"good.png", "later.png"} <= set(names(tmp_path / "out"))
     assert len(names(tmp_path / "out")) == 6
+
+
+def test_a_small_file_of_a_gigantic_image_is_refused_before_it_is_decoded(tmp_path):
+    save(tmp_path / "in" / "good.png", 4, 6)
+    for side in (10_000, 60_000):  # Pillow itself refuses only the second
+        file = tmp_path / "in" / f"bomb{side}.png"
+        save(file)
+        content = bytearray(file.read_bytes())
+        content[16:24] = struct.pack(">II", side, side)
+        content[29:33] = struct.pack(">I", zlib.crc32(content[12:29]))
+        file.write_bytes(content)
+    with pytest.raises(UserError, match="2 of 3 images could not be read") as error:
+        predict_files(red_halves, tmp_path / "in", tmp_path / "out", COLORS, max_pixels=24, progress=False)
+    assert "10000×10000 are more than 24 pixels (evaluation.max_pixels)" in str(error.value)
+    assert "good.png" in names(tmp_path / "out")
 
 
 @pytest.mark.parametrize("pair", [("a.jpg", "a.png"), ("a.png", "a_color.png"), ("a_overlay.jpg", "a.jpg")])
