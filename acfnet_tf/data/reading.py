@@ -6,6 +6,7 @@ checking, all other formats, and error messages.
 
 from __future__ import annotations
 
+import contextlib
 import io
 from pathlib import Path
 
@@ -45,7 +46,10 @@ def image_of(content: bytes, source: Source, *, upright: bool, max_pixels: int |
     """`read_image` of bytes that were read from `source` already."""
     image = _decode(source, content, max_pixels)
     if upright:
-        image = ImageOps.exif_transpose(image)
+        with contextlib.suppress(
+            Exception
+        ):  # what is written about a picture may be damaged without the picture being so
+            image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):
         # The upper byte, as TensorFlow does; Pillow would clip everything above 255.
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))

@@ -108,6 +108,11 @@ def test_exif_orientation(tmp_path: Path, suffix: str) -> None:
     np.testing.assert_allclose(read_image(path, upright=False), stored, atol=20)
 
 
+def test_damaged_exif_is_upright(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.jpg", RGB, exif=b"Exif\0\0no TIFF file")
+    np.testing.assert_array_equal(read_image(path), read_image(path, upright=False))
+
+
 def test_float_pictures_are_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "a.tiff", GREY.astype(np.float32))
     assert str(path) in message(read_image, path)
