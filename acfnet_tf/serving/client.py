@@ -1,0 +1,122 @@
+"""Segments an image, or all images of a folder, on a model server.
+
+python -m acfnet_tf.serving.client --input=FILE_OR_FOLDER --address=http://127.0.0.1:8501 --model=NAME
+
+An image sub/a.jpg gives OUTPUT/sub/a.png, whose pixels are class indices. Images that cannot be read, or that the
+server refuses, are named at the end, and the exit status is 1 then; the others are done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tqdm import tqdm
+
+from acfnet_tf.config import UserError
+from acfnet_tf.data.errors import DataError
+from acfnet_tf.files import replaced
+from acfnet_tf.serving.connection import Client, RefusedError
+from acfnet_tf.visualization.predict import find_images, output_stems
+
+
+def segment_files(
+    client: Callable[[Path], np.ndarray],
+    input: str | Path,
+    output_dir: str | Path,
+    parallel: int = 8,
+    progress: bool = True,
+) -> list[Path]:
+    """Labels one image, or every image of a folder and its subfolders, several at a time.
+
+    Files are named as `predict_files` names its index files. Each is there whole or not at all. In memory are the
+    images of `parallel` requests.
+
+    Args:
+        client: gives the labels (H, W) of an image file, from several threads at a time, such as `Client`.
+        input: an image file or a folder.
+        output_dir: made if needed; not the input's own folder.
+        parallel: how many requests are under way at a time.
+
+    Returns:
+        The index files, in the order of the images' names.
+
+    Raises:
+        UserError: nothing to do; the server failed, and what was done until then is kept; or (after all others are
+            written) some images could not be read or were refused: they are listed.
+        OSError: a file cannot be written.
+    """
+    input, output_dir = Path(input), Path(output_dir)
+    images = find_images(input, output_dir)
+    root = input if input.is_dir() else input.parent
+    stems = output_stems([image.relative_to(root) for image in images])
+    files = [output_dir / stem.with_name(stem.name + ".png") for stem in stems]
+
+    failed = threading.Event()
+
+    def segment(image: Path, file: Path) -> str | None:
+        """Writes the labels, or says what is wrong with the image."""
+        if failed.is_set():
+            return None
+        try:
+            labels = client(image)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with replaced(file) as partial:
+                Image.fromarray(labels).save(partial, "PNG")
+        except (DataError, RefusedError) as error:
+            return str(error) if str(image) in str(error) else f"{image}: {error}"
+        except Exception:
+            failed.set()  # the other images would fail too
+            raise
+        return None
+
+    pool = ThreadPoolExecutor(parallel)
+    try:
+        results = pool.map(segment, images, files)
+        faults = list(tqdm(results, "Segmenting", len(images), unit="image", disable=not progress))
+    finally:
+        pool.shutdown(cancel_futures=True)  # after Ctrl-C: what is under way is finished, the rest dropped
+    bad = [fault for fault in faults if fault]
+    if bad:
+        raise UserError(f"{len(bad)} of {len(images)} images failed; the others are done:\n  " + "\n  ".join(bad))
+    return files
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m acfnet_tf.serving.client", formatter_class=argparse.RawTextHelpFormatter, description=__doc__
+    )
+    parser.add_argument("--input", required=True, type=Path, help="an image or a folder of images")
+    parser.add_argument("--address", required=True, help="http://HOST:8501 (REST) or HOST:8500 (gRPC)")
+    parser.add_argument("--model", default="acfnet", help="name under which the model is served (%(default)s)")
+    parser.add_argument("--version", help="number or label of a version; the newest by default")
+    parser.add_argument("--output", type=Path, help="folder for the PNGs; INPUT_labels by default")
+    parser.add_argument("--parallel", type=int, default=8, help="requests at a time (%(default)s)")
+    parser.add_argument(
+        "--timeout",
+        type=float,
+        default=300.0,
+        help="seconds for one request, its time in the queue included (%(default)s)",
+    )
+    flags = parser.parse_args()
+    source = flags.input.resolve()
+    output = flags.output or source.with_name(f"{source.stem if source.is_file() else source.name}_labels")
+    version = int(flags.version) if flags.version and flags.version.isdecimal() else flags.version
+    try:
+        with Client(flags.address, flags.model, version=version, timeout=flags.timeout) as client:
+            files = segment_files(client, flags.input, output, max(1, flags.parallel))
+    except (UserError, OSError) as error:
+        sys.exit(f"Error: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
+    print(f"{len(files)} label images in {output}")
+
+
+if __name__ == "__main__":
+    main()
