@@ -1,4 +1,4 @@
-"""ACFNet for semantic segmentation: train, evaluate, predict, draw.
+"""ACFNet for semantic segmentation: train, evaluate, predict, draw, export, serve.
 
 Modes, with an example of each:
 
@@ -18,6 +18,10 @@ Modes, with an example of each:
                 the data as TFRecord shards, for clusters and object stores
   visualize     python main.py --mode=visualize --experiment=acf_aspp_small
                 panels (image, truth, coarse, fine) of a split
+  export        python main.py --mode=export --experiment=acf_aspp_small --format=saved_model
+                for production, compared with the trained model: saved_model (TF Serving), litert, onnx, openvino, keras
+  serve         python main.py --mode=serve --experiment=acf_aspp_small
+                the exported SavedModel behind TF Serving's REST and gRPC interfaces, for development
 
 Experiments, the rows of the paper's tables (append _small for a light twin that trains in minutes on two CPU cores):
 
@@ -40,37 +44,58 @@ from absl import app, flags, logging
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-_MODES = ["train", "evaluate", "predict", "visualize", "check_data", "prepare_data"]
+_MODES = ["train", "evaluate", "predict", "visualize", "check_data", "prepare_data", "export", "serve"]
+_OF_A_MODEL = ["evaluate", "predict", "visualize", "export", "serve"]
 _MODE = flags.DEFINE_enum("mode", None, _MODES, "What to do.", required=True)
-_EXPERIMENT = flags.DEFINE_string("experiment", None, "Name of the experiment; see above.", required=True)
+_EXPERIMENT = flags.DEFINE_string("experiment", None, "Name of the experiment; see above.")
 _SET = flags.DEFINE_multi_string("set", [], "Override of one setting, key.path=value; may be repeated.")
 _DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data; see above.")
 _RUN_DIR = flags.DEFINE_string("run_dir", None, "Run folder; runs/EXPERIMENT by default.")
+_MODEL = flags.DEFINE_string(
+    "model", None, "A .keras file instead of RUN_DIR/model.keras; serve: the folder of a SavedModel's versions."
+)
 _SPLIT = flags.DEFINE_string("split", None, "Split of the data; data.val_split by default, all to check or prepare.")
-_INPUT = flags.DEFINE_string("input", None, "predict: an image or a folder of images.")
+_INPUT = flags.DEFINE_string("input", None, "predict, export: an image or a folder of images.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for results; in RUN_DIR by default.")
 _TO = flags.DEFINE_enum("to", "tfrecord", ["tfrecord"], "prepare_data: the form of the shards.")
 _INIT_FROM = flags.DEFINE_string("init_from", None, "train: run folder or .keras file to take initial weights from.")
 _CLUSTER = flags.DEFINE_list("cluster", [], "train, evaluate: HOST:PORT of all workers; the first is the chief.")
 _WORKER = flags.DEFINE_integer("worker", None, "train, evaluate: which of --cluster this process is, from 0.")
 _SUBMISSION = flags.DEFINE_bool("submission", False, "predict: write files for the Cityscapes test server.")
+_RUNTIME = flags.DEFINE_enum(
+    "runtime",
+    "tensorflow",
+    ["tensorflow", "openvino", "openvino_bfloat16"],
+    "evaluate, predict, visualize: what runs the network.",
+)
+_FORMAT = flags.DEFINE_enum(
+    "format", "saved_model", ["saved_model", "litert", "onnx", "openvino", "keras"], "export: the form of the model."
+)
+_QUANTIZE = flags.DEFINE_enum("quantize", None, ["int8"], "export: whole numbers instead of floats, for litert.")
 _IMAGES = flags.DEFINE_integer("images", 8, "visualize, check_data: how many images.", lower_bound=1)
 
 
 def main(arguments: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)
+    if "tensorflow" not in sys.modules:  # which reads it once, for the whole process
+        # oneDNN keeps the weights in its own layout: faster, but right only where nobody changes them.
+        os.environ["TF_ONEDNN_ASSUME_FROZEN_WEIGHTS"] = str(int(_MODE.value in ("evaluate", "predict")))
     with _silent_stderr():
         from acfnet_tf import commands
         from acfnet_tf.config import UserError
         from acfnet_tf.training.interruption import Stopped
 
     try:
+        if not (_EXPERIMENT.value or (_MODEL.value and _MODE.value in _OF_A_MODEL)):
+            other = " or --model=PATH" if _MODE.value in _OF_A_MODEL else ""
+            raise UserError(f"--mode={_MODE.value} wants --experiment=NAME{other}; see --help")
         # "--set a=1 b=2" works like "--set a=1 --set b=2".
         request = commands.Request(
             experiment=_EXPERIMENT.value,
             overrides=[*_SET.value, *arguments[1:]],
             data_dir=_DATA_DIR.value,
             run_dir=_RUN_DIR.value,
+            model=_MODEL.value,
             split=_SPLIT.value,
             input=_INPUT.value,
             output=_OUTPUT.value,
@@ -79,6 +104,9 @@ def main(arguments: list[str]) -> None:
             init_from=_INIT_FROM.value,
             cluster=_CLUSTER.value,
             worker=_WORKER.value,
+            runtime=_RUNTIME.value,
+            format=_FORMAT.value,
+            quantize=_QUANTIZE.value,
         )
         getattr(commands, _MODE.value)(request)
     except UserError as error:

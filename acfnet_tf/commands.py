@@ -13,7 +13,7 @@ import numpy as np
 from acfnet_tf.config import ConfigError, Experiment, UserError, load_experiment, override
 from acfnet_tf.data.checks import check
 from acfnet_tf.data.checks.report import write_check_report
-from acfnet_tf.data.classes import ClassSet
+from acfnet_tf.data.classes import ClassSet, numbered_classes
 from acfnet_tf.data.order import SampleOrder
 from acfnet_tf.data.pipeline import training_dataset
 from acfnet_tf.data.readers.shards import write_shards
@@ -21,25 +21,28 @@ from acfnet_tf.data.sample import DataSource, Sample
 from acfnet_tf.data.source import open_data
 from acfnet_tf.evaluation.report import describe_inference, write_report
 from acfnet_tf.evaluation.submission import write_submission
+from acfnet_tf.export.export import export as export_model
+from acfnet_tf.inference.loading import MODEL_FILE, load_model
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.training.class_statistics import weights_from_counts
-from acfnet_tf.training.run_folder import BEST_MODEL_FILE, CONFIG_FILE, read_classes, read_config
+from acfnet_tf.training.run_folder import BEST_MODEL_FILE, CLASSES_FILE, CONFIG_FILE, read_classes, read_config
 from acfnet_tf.training.strategy import join_workers, read_tf_config, write_tf_config
 from acfnet_tf.training.train import train as train_experiment
 from acfnet_tf.training.validation import evaluate_shared
 from acfnet_tf.visualization.data_sheet import write_augmented_sheet, write_contact_sheet
 from acfnet_tf.visualization.panels import write_panels
-from acfnet_tf.visualization.predict import predict_files
+from acfnet_tf.visualization.predict import find_images, predict_files
 
 
 @dataclass(frozen=True)
 class Request:
     """The command line; see `main.py --help`."""
 
-    experiment: str
+    experiment: str | None = None
     overrides: Sequence[str] = ()
     data_dir: str | None = None
     run_dir: str | None = None
+    model: str | None = None
     split: str | None = None
     input: str | None = None
     output: str | None = None
@@ -48,10 +51,16 @@ class Request:
     init_from: str | None = None
     cluster: Sequence[str] = ()
     worker: int | None = None
+    runtime: str = "tensorflow"
+    format: str = "saved_model"
+    quantize: str | None = None
 
     @property
     def folder(self) -> Path:
-        return Path(self.run_dir or Path("runs") / self.experiment)
+        """The run folder; that of --model if only that is named."""
+        if self.run_dir or self.experiment:
+            return Path(self.run_dir or Path("runs") / self.experiment)
+        return Path(self.model).parent
 
 
 def train(request: Request) -> None:
@@ -91,6 +100,7 @@ def evaluate(request: Request) -> None:
     report = write_report(
         request.folder,
         matrices,
+        model=f"{Path(request.model or MODEL_FILE).name}, run by {request.runtime}",
         class_names=classes.names,
         evaluation=experiment.evaluation,
         samples=samples,
@@ -113,7 +123,7 @@ def predict(request: Request) -> None:
         print(f"Submission: {output.with_name(output.name + '.zip')} ({len(samples)} images of {split})")
         return
     output = Path(request.output or request.folder / "predictions")
-    files = predict_files(predictor, request.input, output, classes.colors)
+    files = predict_files(predictor, request.input, output, classes.colors, experiment.evaluation.max_pixels)
     print(f"{len(files)} images labelled: NAME.png, NAME_color.png and NAME_overlay.png in {output}")
 
 
@@ -167,6 +177,44 @@ def prepare_data(request: Request) -> None:
     print(f"Next: python main.py --mode=train {shards} --set data.format=tfrecord")
 
 
+def export(request: Request) -> None:
+    """Writes the trained model in a form for production, and compares it with the Keras model on real images."""
+    experiment, predictor, classes = _trained(request)
+    if request.input:
+        samples = calibration = [Sample(file.stem, str(file), None) for file in find_images(Path(request.input))]
+    else:
+        source, samples, _ = _samples(request, experiment, classes)
+        calibration = source.list_samples(experiment.data.train_split) if request.quantize else ()
+    if request.format == "keras":
+        predictor = Predictor(load_model(request.model or request.folder))  # as it was trained, nothing folded
+    result = export_model(
+        predictor,
+        request.format,
+        Path(request.output or request.folder / "export"),
+        experiment.name,
+        classes,
+        experiment.export,
+        samples,
+        quantize=request.quantize,
+        calibration=calibration,
+    )
+    print(f"\n{result.table()}\nExported: {result.path}")
+    if request.format == "saved_model":
+        print(f"Next: python main.py --mode=serve --model={shlex.quote(str(result.path.parent))}")
+
+
+def serve(request: Request) -> None:
+    """Serves an exported SavedModel until it is told to stop."""
+    from acfnet_tf.serving.server import serve as serve_model  # needs an extra
+
+    folder = Path(request.model or request.folder / "export" / str(request.experiment))
+    if not folder.is_dir():
+        hint = "name the folder of an exported SavedModel by --model" if request.model else "export the run first:"
+        command = "" if request.model else f" python main.py --mode=export {_same_run(request)}"
+        raise UserError(f"no model to serve at {folder}; {hint}{command}")
+    serve_model(folder, override(Experiment(name=folder.name), request.overrides).serve)
+
+
 def _data(request: Request) -> tuple[Experiment, DataSource, Sequence[str]]:
     """The experiment, its data, and the splits that the command is about: --split, or all that there are."""
     experiment = load_experiment(request.experiment, request.overrides)
@@ -191,16 +239,29 @@ def _name_cluster(request: Request) -> None:
 
 def _trained(request: Request) -> tuple[Experiment, Predictor, ClassSet]:
     """The experiment as it was trained, with this command's overrides, its predictor and its classes."""
-    load_experiment(request.experiment)  # a wrong name is the better message
-    if not (request.folder / CONFIG_FILE).exists():
+    if request.experiment:
+        load_experiment(request.experiment)  # a wrong name is the better message
+    if (request.folder / CONFIG_FILE).exists():
+        experiment = read_config(request.folder)
+        if request.experiment not in (experiment.name, None):
+            raise ConfigError(f"{request.folder} holds a run of {experiment.name!r}, not of {request.experiment!r}")
+    elif request.model:
+        experiment = Experiment(name=Path(request.model).stem)
+    else:
         raise UserError(
             f"{request.folder} holds no run; train it first: python main.py --mode=train {_same_run(request)}"
         )
-    experiment = read_config(request.folder)
-    if experiment.name != request.experiment:
-        raise ConfigError(f"{request.folder} holds a run of {experiment.name!r}, not of {request.experiment!r}")
     experiment = override(experiment, request.overrides)
-    return experiment, Predictor(request.folder, experiment.evaluation), read_classes(request.folder)
+    predictor = Predictor(request.model or request.folder, experiment.evaluation, runtime=request.runtime)
+    classes = read_classes(request.folder)
+    if len(classes) != predictor.num_classes:
+        if (request.folder / CLASSES_FILE).exists():
+            raise ConfigError(
+                f"{request.model or request.folder} has {predictor.num_classes} classes,"
+                f" but {request.folder / CLASSES_FILE} names {len(classes)}"
+            )
+        classes = numbered_classes(predictor.num_classes)
+    return experiment, predictor, classes
 
 
 def _samples(request: Request, experiment: Experiment, classes: ClassSet) -> tuple[DataSource, list[Sample], str]:
@@ -220,5 +281,6 @@ def _samples(request: Request, experiment: Experiment, classes: ClassSet) -> tup
 
 def _same_run(request: Request) -> str:
     """The flags that name the same run and data in a next command."""
-    flags = {"experiment": request.experiment, "run_dir": request.run_dir, "data_dir": request.data_dir}
+    names = ("experiment", "run_dir", "model", "data_dir")
+    flags = {name: getattr(request, name) for name in names}
     return shlex.join(f"--{name}={value}" for name, value in flags.items() if value)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ from PIL import Image
 
 import main as command_line
 from acfnet_tf.config import experiment_names
+from acfnet_tf.serving import Client
 from tests.tiny import TINY_SETTINGS
 
 ROOT = Path(__file__).parents[1]
@@ -34,6 +37,10 @@ def run(*arguments: str) -> None:
         "submission",
         "images",
         "to",
+        "model",
+        "runtime",
+        "format",
+        "quantize",
     ):
         flags.FLAGS[name].unparse()
     command_line.main(flags.FLAGS(["main.py", *arguments]))
@@ -54,7 +61,7 @@ def trained(tiny_scenes, tmp_path_factory):
 
 def test_help_shows_every_mode_and_experiment():
     process = subprocess.run([sys.executable, "main.py", "--help"], capture_output=True, text=True, cwd=ROOT)
-    for mode in ("train", "evaluate", "predict", "visualize", "check_data", "prepare_data"):
+    for mode in ("train", "evaluate", "predict", "visualize", "check_data", "prepare_data", "export", "serve"):
         assert f"--mode={mode} --experiment=" in process.stdout
     rows = {name for name in experiment_names() if not name.endswith("_small")}
     assert rows <= set(process.stdout.split())
@@ -119,6 +126,42 @@ def test_submission_has_the_official_names_and_label_ids(trained, tiny_scenes, t
     assert (tmp_path / "submission.zip").exists()
 
 
+@pytest.fixture(scope="module")
+def exported(trained, tiny_scenes):
+    """The folder of an exported SavedModel's versions."""
+    run("--mode=export", "--experiment=acf_aspp_small", f"--run_dir={trained}", f"--data_dir={tiny_scenes}")
+    return trained / "export" / "acf_aspp_small"
+
+
+def test_a_model_file_alone_is_evaluated_predicted_and_exported(trained, tiny_scenes, tmp_path, capfd):
+    """Without its run: classes have numbers only, and scenes come from a folder of images."""
+    model = f"--model={shutil.copy(trained / 'model.keras', tmp_path / 'mine.keras')}"
+    run("--mode=evaluate", model, f"--data_dir={tiny_scenes}")
+    assert (tmp_path / "evaluation.md").exists()
+    images = tiny_scenes / "leftImg8bit" / "val"
+    run("--mode=predict", model, f"--input={images}", "--runtime=openvino")
+    assert len(list((tmp_path / "predictions").rglob("*_overlay.png"))) == 2
+    run("--mode=export", model, f"--input={images}", "--format=onnx")
+    assert (tmp_path / "export" / "mine.onnx").exists()
+    assert "100.000 %" in capfd.readouterr().out
+
+
+def test_serve_answers_what_predict_writes_until_it_is_told_to_stop(exported, trained, tiny_scenes, tmp_path):
+    images = tiny_scenes / "leftImg8bit" / "val"
+    run("--mode=predict", f"--model={trained / 'model.keras'}", f"--input={images}", f"--output={tmp_path}")
+    command = [sys.executable, "main.py", "--mode=serve", f"--model={exported}"]
+    ports = ["--set", "serve.rest_port=0", "serve.grpc_port=0"]
+    with subprocess.Popen([*command, *ports], stdout=subprocess.PIPE, text=True, cwd=ROOT) as server:
+        addresses = next(found for line in server.stdout if (found := re.findall(r"(?:http://)?127[.\d]+:\d+", line)))
+        for address in addresses[:2]:  # REST and gRPC
+            with Client(address, "acf_aspp_small") as client:
+                for image in images.rglob("*.png"):
+                    expected = np.array(Image.open(tmp_path / image.relative_to(images)))
+                    np.testing.assert_array_equal(client(image), expected)
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(timeout=60) == 0
+
+
 def test_a_mistake_is_one_line_without_stack_trace_and_status_1():
     command = [sys.executable, "main.py", "--mode=train", "--experiment=acf_asp"]
     process = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
@@ -141,6 +184,15 @@ def test_a_mistake_is_one_line_without_stack_trace_and_status_1():
         (["--mode=predict", "--experiment=acf_aspp_small", "--run_dir={run}", "--input=/no/such.png"], "/no/such.png"),
         (["--mode=evaluate", "--experiment=acf_sum_small", "--run_dir={run}"], "run of 'acf_aspp_small'"),
         (["--mode=train", "--experiment=acf_sum_small", "--run_dir={run}"], "run of experiment 'acf_aspp_small'"),
+        (["--mode=train"], "--mode=train wants --experiment=NAME; see --help"),
+        (["--mode=train", "--model=a.keras"], "--mode=train wants --experiment=NAME; see --help"),
+        (["--mode=export"], "--experiment=NAME or --model=PATH"),
+        (["--mode=export", "--model=/no/such.keras"], "/no/such.keras"),
+        (["--mode=export", "--model={run}/model.keras", "--data_dir={scenes}", "--quantize=int8"], "--format=litert"),
+        (["--mode=export", "--experiment=acf_aspp_small", "--run_dir={run}", "--input=/no/such.png"], "/no/such.png"),
+        (["--mode=serve", "--experiment=acf_sum_small"], "export the run first: python main.py --mode=export"),
+        (["--mode=serve", "--model=/no/such/folder"], "/no/such/folder"),
+        (["--mode=serve", "--model={run}"], "no version"),
     ],
 )
 def test_every_mistake_names_what_is_wrong(arguments, message, trained, tiny_scenes, tmp_path, monkeypatch):

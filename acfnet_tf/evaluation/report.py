@@ -31,6 +31,7 @@ def write_report(
     run_dir: str | Path,
     matrices: Mapping[str, ConfusionMatrix],
     *,
+    model: str,
     class_names: Sequence[str],
     evaluation: EvaluationConfig,
     samples: Sequence[Sample],
@@ -44,6 +45,7 @@ def write_report(
 
     Args:
         matrices: {head: confusion matrix}, as `evaluate` returns them.
+        model: what was evaluated and what ran it, such as "model.keras, run by tensorflow".
         class_names: (N,) in the order of the class indices.
         evaluation: how the images became labels.
         samples: the images that were evaluated.
@@ -56,7 +58,7 @@ def write_report(
     run_dir = Path(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     heads = [head for head in _HEADS if head in matrices]
-    measured = _conditions(evaluation, samples, split, data)
+    measured = {"model": model} | _conditions(evaluation, samples, split, data)
     results = {head: _result(matrices[head], class_names) for head in heads}
     text = _markdown(run_dir.resolve().name, results, measured)
     content = {"classes": list(class_names), "heads": results, "measured": measured}
@@ -130,6 +132,7 @@ def _markdown(name: str, results: Mapping[str, Mapping[str, Any]], measured: Map
         "",
         "## How it was measured",
         "",
+        f"- Model: {measured['model']}.",
         f"- Data: {measured['data']}, split {measured['split']}, {measured['images']} images.",
         f"- Image sizes, height×width: {', '.join(sizes[:5])}{more}; batch size {measured['batch_size']}.",
         f"- Inference: {measured['inference']}.",

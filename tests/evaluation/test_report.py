@@ -29,6 +29,7 @@ def report(tmp_path):
         return write_report(
             tmp_path / "runs" / "acf_aspp",
             matrices,
+            model="model.keras, run by tensorflow",
             class_names=NAMES,
             evaluation=EvaluationConfig(flip=True),
             samples=samples,
@@ -53,6 +54,7 @@ def test_markdown(report):
     assert "| head | road | car | train | mIoU |" in lines
     assert "| fine | 66.7 | 50.0 | – | 58.33 |" in lines
     for fact in (
+        "Model: model.keras, run by tensorflow",
         "Data: Cityscapes in /data/cityscapes, split val, 3 images",
         "10×20 (2), 10×5 (1); batch size 1",
         "whole image, one scale (1.0), with left-right flip",

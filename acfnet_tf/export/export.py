@@ -1,0 +1,157 @@
+"""Exports a trained model: writes a file in one of five formats, and keeps it if it says what the model says."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from acfnet_tf.config import ExportConfig, UserError
+from acfnet_tf.data.classes import ClassSet
+from acfnet_tf.data.sample import Sample
+from acfnet_tf.export.litert import write_litert
+from acfnet_tf.export.onnx import write_onnx
+from acfnet_tf.export.openvino import write_openvino
+from acfnet_tf.export.saved_model import export_saved_model, publish
+from acfnet_tf.export.scenes import at_two_sizes, read_scenes
+from acfnet_tf.export.verification import Verification, verify_file, verify_int8, verify_saved_model
+from acfnet_tf.files import write_atomically
+from acfnet_tf.inference.predictor import Predictor
+
+Format = Literal["saved_model", "litert", "onnx", "openvino", "keras"]
+
+COMPARED_SCENES = 2
+CALIBRATION_SCENES = 32
+MIOU_SCENES = 16
+"""Of those that are given, the first; of the calibration scenes some from everywhere."""
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What was written.
+
+    Attributes:
+        path: what `open_runtime` opens: the file, the folder of the SavedModel's version, or OpenVINO's .xml.
+        size: bytes on disk, of all files together.
+        verification: how it compares with the Keras model.
+    """
+
+    path: Path
+    size: int
+    verification: Verification
+
+    def table(self) -> str:
+        """Markdown: the comparison, and the size on disk."""
+        return f"{self.verification.table()}\n\nSize on disk: {self.size / 2**20:.1f} MiB."
+
+
+def export(
+    predictor: Predictor,
+    format: Format,
+    output: Path,
+    name: str,
+    classes: ClassSet,
+    config: ExportConfig,
+    samples: Sequence[Sample],
+    *,
+    quantize: Literal["int8"] | None = None,
+    calibration: Sequence[Sample] = (),
+) -> ExportResult:
+    """Writes the model into `output`, verified, in place of what an earlier export wrote.
+
+    ============  ===========================================================
+    `format`      in `output`
+    ============  ===========================================================
+    saved_model   NAME/1, NAME/2, …: a new version each time
+    litert        NAME.tflite, or NAME_int8.tflite; NAME.classes.json
+    onnx          NAME.onnx; NAME.classes.json
+    openvino      NAME_openvino/NAME.xml and NAME.bin; NAME.classes.json
+    keras         NAME.keras; NAME.classes.json
+    ============  ===========================================================
+
+    The classes are inside a SavedModel, an ONNX and an OpenVINO file, too.
+
+    Args:
+        predictor: of the trained model. All formats but saved_model and keras hold one forward pass over whole images,
+            so it must evaluate in this way.
+        format: see above.
+        output: a folder, made if needed.
+        name: NAME.
+        classes: of the model, and what the masks of `samples` mean.
+        config: of the SavedModel; scenes above its `max_pixels` are cropped for verification.
+        samples: real scenes to verify on, the first two in two sizes each; int8 is measured on up to 16.
+        quantize: "int8" for convolutions in whole numbers; of litert only.
+        calibration: samples that int8 takes the ranges of activations from, better not those of `samples`.
+
+    Raises:
+        UserError: the model or its evaluation does not fit the format, packages are missing, the folder cannot be
+            written, or what was written does not say what the model says. What an earlier export wrote stays then.
+    """
+    if quantize and format != "litert":
+        raise UserError(f"--quantize={quantize} is for --format=litert, not for {format}")
+    if not samples or (quantize and not calibration):
+        raise UserError("exporting wants scenes to verify on, and int8 some to calibrate on: the split has none")
+    scenes = list(read_scenes(samples[:COMPARED_SCENES], classes, config.max_pixels))
+    compared = at_two_sizes(scenes)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=output) as folder:
+            partial = Path(folder)
+            if format == "saved_model":
+                images = [scene.image for scene in scenes]
+                version = export_saved_model(predictor, partial / name, classes, config, images)
+                verification = verify_saved_model(version, predictor, compared)
+                (output / name).mkdir(exist_ok=True)
+                path = publish(version, output / name)
+                return ExportResult(path, _size(path), verification)
+            if quantize:
+                file = partial / f"{name}_int8.tflite"
+                step = max(1, len(calibration) // CALIBRATION_SCENES)
+                ranges_from = read_scenes(calibration[::step][:CALIBRATION_SCENES], classes, config.max_pixels)
+                write_litert(predictor, file, [scene.image for scene in ranges_from])
+                measured = read_scenes(samples[:MIOU_SCENES], classes, config.max_pixels)
+                verification = verify_int8(file, predictor, compared, measured, classes.ignore_label)
+            else:
+                file = _write(predictor, format, partial, name, classes)
+                verification = verify_file(format, file, predictor, compared)
+            written = partial / file.relative_to(partial).parts[0]  # the file, or the folder it is in
+            size = _size(written)
+            _put(written, output)
+        write_atomically(output / f"{name}.classes.json", classes.to_json())
+    except OSError as error:
+        raise UserError(f"cannot write the export to {output}: {error}") from error
+    return ExportResult(output / file.relative_to(partial), size, verification)
+
+
+def _write(predictor: Predictor, format: Format, folder: Path, name: str, classes: ClassSet) -> Path:
+    """Writes a file in float32; OpenVINO's lies in a folder of its own."""
+    if format == "litert":
+        file = folder / f"{name}.tflite"
+        write_litert(predictor, file)
+    elif format == "onnx":
+        file = folder / f"{name}.onnx"
+        write_onnx(predictor, file, classes)
+    elif format == "openvino":
+        file = folder / f"{name}_openvino" / f"{name}.xml"
+        file.parent.mkdir()
+        write_openvino(predictor, file, classes)
+    else:
+        file = folder / f"{name}.keras"
+        predictor.model.save(file)
+    return file
+
+
+def _put(written: Path, output: Path) -> None:
+    """Moves a file or folder to where it belongs, in place of what was there."""
+    target = output / written.name
+    if target.is_dir():  # which cannot be replaced in one step
+        os.replace(target, written.with_name("old"))
+    os.replace(written, target)
+
+
+def _size(path: Path) -> int:
+    files = [path] if path.is_file() else path.rglob("*")
+    return sum(file.stat().st_size for file in files if file.is_file())

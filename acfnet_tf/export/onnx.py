@@ -1,0 +1,56 @@
+"""The network as an ONNX file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from acfnet_tf.data.classes import ClassSet
+from acfnet_tf.export.graph import ENDPOINT, IMAGES, conversion, frozen_forward
+from acfnet_tf.inference.predictor import Predictor
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
+AXES = ("batch", "height", "width")
+
+
+def write_onnx(predictor: Predictor, file: Path, classes: ClassSet) -> None:
+    """Writes `frozen_forward` as an ONNX file; batch, height and width are free.
+
+    Its metadata are `ENDPOINT` and "classes", the JSON of a class file.
+
+    Raises:
+        UserError: `predictor` does more than one forward pass, the network cannot be converted, or packages lack.
+    """
+    with conversion("conversion to ONNX"):
+        import onnx
+        import tf2onnx
+
+        model, _ = tf2onnx.convert.from_function(frozen_forward(predictor), input_signature=[IMAGES])
+        _pad_explicitly(model)
+        for value in (*model.graph.input, *model.graph.output):
+            for dimension, name in zip(value.type.tensor_type.shape.dim, AXES, strict=False):
+                dimension.dim_param = name
+        onnx.helper.set_model_props(model, {**ENDPOINT, "classes": classes.to_json()})
+        onnx.checker.check_model(model, full_check=True)
+    file.write_bytes(model.SerializeToString())
+
+
+def _pad_explicitly(model: ModelProto) -> None:
+    """Replaces the padding "SAME", which ONNX Runtime lacks for dilated convolutions, by rate · (kernel size − 1) / 2.
+
+    It is the same for odd kernels at stride 1; this network has no others with "SAME".
+    """
+    import onnx
+
+    for node in model.graph.node:
+        attributes = {attribute.name: attribute for attribute in node.attribute}
+        if node.op_type != "Conv" or "auto_pad" not in attributes or attributes["auto_pad"].s != b"SAME_UPPER":
+            continue
+        pads = [
+            rate * (size - 1) // 2
+            for rate, size in zip(attributes["dilations"].ints, attributes["kernel_shape"].ints, strict=True)
+        ]
+        node.attribute.remove(attributes["auto_pad"])
+        node.attribute.append(onnx.helper.make_attribute("pads", pads * 2))

@@ -1,0 +1,183 @@
+"""Whether an exported file says what the Keras model says: its own runtime runs it on real scenes."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from acfnet_tf.config import UserError
+from acfnet_tf.export.graph import conversion, float32, plain_forward
+from acfnet_tf.export.runtimes import Run, open_runtime
+from acfnet_tf.export.scenes import Scene
+from acfnet_tf.inference.predictor import Predictor
+from acfnet_tf.metrics.confusion import ConfusionMatrix
+from acfnet_tf.tables import markdown_table
+
+EQUAL_LABELS = 0.999
+"""Least share of a scene's pixels."""
+TOLERANCE = 1e-3
+"""Of the largest logit or probability of a scene. Rounding makes 1e-6, a wrong padding or alignment 1e-1."""
+INT8_LOSS = 0.02
+"""Most that int8 may take off mIoU."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One scene: share of equal labels; and, where there are some to compare, how far logits or probabilities differ.
+
+    Attributes:
+        difference: the largest.
+        largest: what is the largest of the Keras model's.
+    """
+
+    scene: str
+    size: str
+    equal: float
+    difference: float | None = None
+    largest: float | None = None
+
+    def is_within(self, equal: float) -> bool:
+        near = self.difference is None or self.difference <= TOLERANCE * self.largest  # nan is not
+        return self.equal >= equal and near
+
+
+@dataclass(frozen=True)
+class Verification:
+    """All comparisons; for int8 also mIoU of the Keras model and of the file, over a number of scenes."""
+
+    comparisons: list[Comparison]
+    miou: tuple[float, float] | None = None
+    miou_scenes: int = 0
+
+    def table(self) -> str:
+        """Markdown."""
+        header = ("scene", "height×width", "equal labels", "largest difference", "of values up to")
+        rows = [
+            (
+                row.scene,
+                row.size,
+                f"{100 * row.equal:.3f} %",
+                "–" if row.difference is None else f"{row.difference:.1e}",
+                "–" if row.largest is None else f"{row.largest:.3g}",
+            )
+            for row in self.comparisons
+        ]
+        lines = markdown_table(header, rows)
+        if self.miou:
+            before, after = (f"{100 * value:.2f}" for value in self.miou)
+            lines += ["", f"mIoU over {self.miou_scenes} scenes: Keras model {before}, this file {after}."]
+        return "\n".join(lines)
+
+
+def verify_saved_model(folder: Path, predictor: Predictor, scenes: Sequence[Scene]) -> Verification:
+    """Of serving_default, which is given PNG; and of predict_probabilities, where there is one.
+
+    Raises:
+        UserError: a single label differs, or a probability by more than `TOLERANCE`.
+    """
+    with conversion(f"loading {folder}"):
+        model = tf.saved_model.load(str(folder))  # signatures alone do not keep its variables
+    label, probabilities = (model.signatures.get(name) for name in ("serving_default", "predict_probabilities"))
+
+    def found(image: np.ndarray) -> dict[str, np.ndarray]:
+        (png,) = label(image_bytes=tf.constant([_png(image)]))["label_png_bytes"].numpy()
+        labels = {"labels": np.asarray(Image.open(io.BytesIO(png)))}
+        if probabilities is None:
+            return labels
+        return labels | {"values": probabilities(images=tf.constant(image[None]))["probabilities"][0].numpy()}
+
+    def expected(image: np.ndarray) -> dict[str, np.ndarray]:
+        labels = {"labels": predictor.labels(image, ["fine"])["fine"]}
+        return (
+            labels if probabilities is None else labels | {"values": predictor.probabilities(image, ["fine"])["fine"]}
+        )
+
+    return Verification(_checked(folder, _compare(found, expected, scenes), equal=1.0))
+
+
+def verify_file(format: str, file: Path, predictor: Predictor, scenes: Sequence[Scene]) -> Verification:
+    """Of a file in float32.
+
+    Raises:
+        UserError: less than `EQUAL_LABELS` are equal, or logits differ by more than `TOLERANCE`.
+    """
+    comparisons = _compare(open_runtime(format, file), _keras(predictor, format), scenes)
+    return Verification(_checked(file, comparisons, EQUAL_LABELS))
+
+
+def verify_int8(
+    file: Path, predictor: Predictor, scenes: Sequence[Scene], masked: Iterable[Scene], ignore_label: int
+) -> Verification:
+    """Of a LiteRT file in int8, whose labels may differ but whose mIoU may not fall.
+
+    Args:
+        scenes: to compare logits and labels on, for information.
+        masked: to measure mIoU on; those without masks are left out, and without any nothing is measured.
+        ignore_label: of the masks.
+
+    Raises:
+        UserError: mIoU falls by more than `INT8_LOSS`.
+    """
+    before, after = _keras(predictor, "litert"), open_runtime("litert", file)
+    comparisons = _compare(after, before, scenes)
+    matrices = [ConfusionMatrix(predictor.num_classes, ignore_label) for _ in range(2)]
+    count = 0
+    for scene in masked:
+        if scene.label is not None:
+            count += 1
+            for run, matrix in zip((before, after), matrices, strict=True):
+                matrix.update(scene.label, run(scene.image)["labels"])
+    if not count:
+        return Verification(comparisons)
+    keras_miou, miou = (matrix.mean_iou() for matrix in matrices)
+    if keras_miou - miou > INT8_LOSS:
+        raise UserError(
+            f"{file.name} was not kept: int8 lowers mIoU over {count} scenes from {100 * keras_miou:.2f} to"
+            f" {100 * miou:.2f}. Calibrate on more images like these, or export without int8"
+        )
+    return Verification(comparisons, (keras_miou, miou), count)
+
+
+def _keras(predictor: Predictor, format: str) -> Run:
+    """What a file is to say: a .keras file what the model says, others what it says in float32."""
+    forward = plain_forward(predictor.model if format == "keras" else float32(predictor.model))
+    return lambda image: {name: values[0].numpy() for name, values in forward(tf.constant(image[None])).items()}
+
+
+def _compare(found: Run, expected: Run, scenes: Iterable[Scene]) -> list[Comparison]:
+    comparisons = []
+    for scene in scenes:
+        ours, theirs = expected(scene.image), found(scene.image)
+        if {name: values.shape for name, values in ours.items()} != {name: v.shape for name, v in theirs.items()}:
+            comparisons.append(Comparison(scene.name, scene.size, 0.0))
+            continue
+        equal = float(np.mean(ours.pop("labels") == theirs.pop("labels")))
+        differences = [(float(np.abs(theirs[name] - v).max()), float(np.abs(v).max())) for name, v in ours.items()]
+        comparisons.append(Comparison(scene.name, scene.size, equal, *(differences[0] if differences else ())))
+    return comparisons
+
+
+def _checked(file: Path, comparisons: list[Comparison], equal: float) -> list[Comparison]:
+    """Them, if all are good."""
+    for row in comparisons:
+        if not row.is_within(equal):
+            values = (
+                "" if row.difference is None else f", values of up to {row.largest:.3g} differ by {row.difference:.2g}"
+            )
+            raise UserError(
+                f"{file.name} was not kept, it does not say what the Keras model says: on {row.scene} ({row.size})"
+                f" {100 * row.equal:.3f} % of its labels are equal, {100 * equal:g} % should be{values}"
+            )
+    return comparisons
+
+
+def _png(image: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "PNG")
+    return stream.getvalue()

@@ -1,0 +1,145 @@
+"""What is exported is compared with the Keras model before it takes its name."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+from acfnet_tf.config import EvaluationConfig, ExportConfig, UserError
+from acfnet_tf.data.labels.cityscapes import CITYSCAPES
+from acfnet_tf.data.source import open_data
+from acfnet_tf.export import export as export_module
+from acfnet_tf.export.export import export
+from acfnet_tf.export.litert import write_litert
+from acfnet_tf.export.runtimes import open_runtime
+from acfnet_tf.export.scenes import Scene, read_scenes
+from acfnet_tf.export.verification import verify_file, verify_int8
+from acfnet_tf.inference.predictor import Predictor
+from acfnet_tf.models.create import create_model
+from tests.tiny import tiny_experiment, write_tiny_scenes
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return open_data(tiny_experiment().data, str(write_tiny_scenes(tmp_path_factory.mktemp("scenes"))))
+
+
+@pytest.fixture(scope="module")
+def samples(data):
+    return data.list_samples("val")
+
+
+@pytest.fixture(scope="module")
+def stranger():
+    """A predictor with other weights."""
+    keras.utils.set_random_seed(1)
+    return Predictor(create_model(tiny_experiment().model))
+
+
+@pytest.fixture(scope="module")
+def export_it(predictor, samples):
+    def run(format, output, config=None, by=predictor, samples=samples, **options):
+        return export(by, format, output, "tiny", CITYSCAPES, config or ExportConfig(), samples, **options)
+
+    return run
+
+
+def files_in(folder):
+    return sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file())
+
+
+@pytest.mark.parametrize(
+    ("format", "files"),
+    [
+        ("litert", ["tiny.tflite"]),
+        ("onnx", ["tiny.onnx"]),
+        ("openvino", ["tiny_openvino/tiny.bin", "tiny_openvino/tiny.xml"]),
+        ("keras", ["tiny.keras"]),
+    ],
+)
+def test_a_file_says_what_the_predictor_says(format, files, export_it, predictor, make_picture, tmp_path):
+    for file in [*files, f"{files[0]}.old"] if format == "openvino" else files:
+        (tmp_path / "export" / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "export" / file).write_text("of an earlier export")
+    result = export_it(format, tmp_path / "export")
+    assert files_in(tmp_path / "export") == sorted([*files, "tiny.classes.json"])
+    assert result.size == sum((tmp_path / "export" / file).stat().st_size for file in files)
+    image = make_picture(45, 70)
+    np.testing.assert_array_equal(open_runtime(format, result.path)(image)["labels"], predictor(image))
+    table = result.table()
+    assert table.count("100.000 %") == 4 and table.count("64×128") == table.count("45×93") == 2
+    assert f"Size on disk: {result.size / 2**20:.1f} MiB" in table
+
+
+def test_a_saved_model_says_what_the_predictor_says(export_it, predictor, make_picture, tmp_path):
+    flipping = Predictor(predictor.model, EvaluationConfig(flip=True))
+    (tmp_path / "tiny" / "4").mkdir(parents=True)
+    result = export_it("saved_model", tmp_path, ExportConfig(probabilities=True), flipping)
+    assert result.path == tmp_path / "tiny" / "5"
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny"]
+    assert sorted(path.name for path in result.path.parent.iterdir()) == ["4", "5"]
+    assert [row.equal for row in result.verification.comparisons] == [1.0] * 4
+    assert all(row.difference < 1e-5 for row in result.verification.comparisons)  # of probabilities
+    image = make_picture(45, 70)
+    np.testing.assert_array_equal(open_runtime("saved_model", result.path)(image)["labels"], flipping(image))
+
+
+def test_what_says_something_else_is_not_kept(export_it, exported, stranger, tmp_path, monkeypatch):
+    """The files are those of one model, the predictor is another."""
+    good = export_it("keras", tmp_path)
+    content, files = good.path.read_bytes(), files_in(tmp_path)
+    monkeypatch.setattr(export_module, "export_saved_model", lambda _, folder, *rest: shutil.copytree(exported, folder))
+    monkeypatch.setattr(export_module, "_write", lambda _, __, folder, *rest: Path(shutil.copy(good.path, folder)))
+    with pytest.raises(UserError, match=r"tiny\.keras was not kept.*\(64×128\).*of its labels are equal.*differ by"):
+        export_it("keras", tmp_path, by=stranger)
+    with pytest.raises(UserError, match="tiny was not kept"):
+        export_it("saved_model", tmp_path, by=stranger)
+    assert files_in(tmp_path) == files
+    assert good.path.read_bytes() == content
+
+
+def test_numbers_that_are_no_numbers_are_not_kept(predictor, samples, tmp_path):
+    broken = keras.models.clone_model(predictor.model)
+    broken.set_weights([np.full_like(weight, np.nan) for weight in predictor.model.get_weights()])
+    broken.save(tmp_path / "tiny.keras")
+    with pytest.raises(UserError, match="differ by nan"):
+        verify_file("keras", tmp_path / "tiny.keras", predictor, list(read_scenes(samples, CITYSCAPES, 10**6)))
+
+
+def test_int8_is_measured_against_the_masks(export_it, data, samples, tmp_path):
+    calibration = data.list_samples("train")
+    result = export_it("litert", tmp_path, quantize="int8", calibration=calibration)
+    assert result.path.name == "tiny_int8.tflite"
+    assert "mIoU over 2 scenes: Keras model" in result.table()
+    unlabelled = [sample._replace(label=None) for sample in samples]
+    result = export_it("litert", tmp_path, quantize="int8", calibration=calibration, samples=unlabelled)
+    assert "mIoU" not in result.table()
+
+
+def test_int8_that_lost_too_much_is_not_kept(predictor, stranger, make_picture, tmp_path):
+    image = make_picture(33, 40)
+    write_litert(stranger, tmp_path / "tiny_int8.tflite", [image])
+    scene = Scene("street", image, predictor(image))
+    with pytest.raises(UserError, match=r"tiny_int8\.tflite was not kept: int8 lowers mIoU over 1 scenes from 100\.00"):
+        verify_int8(tmp_path / "tiny_int8.tflite", predictor, [scene], [scene], 255)
+
+
+def test_large_scenes_are_cropped(samples):
+    for limit in (1, 1000, 64 * 128):
+        for scene in read_scenes(samples, CITYSCAPES, limit):
+            assert 0 < scene.label.size <= limit and scene.image.shape[:2] == scene.label.shape
+    assert scene.size == "64×128"
+
+
+def test_requests_that_make_no_sense(export_it, samples, tmp_path):
+    with pytest.raises(UserError, match="--quantize=int8 is for --format=litert, not for onnx"):
+        export_it("onnx", tmp_path, quantize="int8", calibration=samples)
+    with pytest.raises(UserError, match="some to calibrate on"):
+        export_it("litert", tmp_path, quantize="int8")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"cannot write the export to .*file"):
+        export_it("keras", tmp_path / "file")
