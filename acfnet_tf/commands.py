@@ -184,6 +184,7 @@ def export(request: Request) -> None:
         samples = calibration = [Sample(file.stem, str(file), None) for file in find_images(Path(request.input))]
     else:
         source, samples, _ = _samples(request, experiment, classes)
+        classes = source.classes  # the same ones, and what these masks mean
         calibration = source.list_samples(experiment.data.train_split) if request.quantize else ()
     if request.format == "keras":
         predictor = Predictor(load_model(request.model or request.folder))  # as it was trained, nothing folded

@@ -1,4 +1,4 @@
-"""ACFNet in PyTorch, written from the paper: the other side of `train_step.py`.
+"""ACFNet in PyTorch, written from the paper: the other side of `train_step.py` and `inference.py`.
 
 Plain PyTorch as its users write it: NCHW modules (to be run in the channels_last memory format), `nn.BatchNorm2d`,
 `torch.bmm` for class centers and class attention, `F.interpolate(align_corners=True)`.
@@ -100,7 +100,7 @@ class ClassAttentionBlock(nn.Module):
 
 
 class ACFNet(nn.Module):
-    """ResNet of output stride 8, ASPP, ACF(sum), auxiliary head: RGB 0–255 → logits of three heads, of input size."""
+    """ResNet of output stride 8, ASPP, ACF(sum), auxiliary head: RGB 0–255 → logits of each head, of input size."""
 
     def __init__(
         self,
@@ -130,7 +130,9 @@ class ACFNet(nn.Module):
         self.aux_conv = ConvNormAct(16 * width, channels // 2, 3)
         self.aux_logits = nn.Conv2d(channels // 2, num_classes, 1)
 
-    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    def forward(
+        self, images: torch.Tensor, heads: tuple[str, ...] = ("fine", "coarse", "aux")
+    ) -> dict[str, torch.Tensor]:
         x = self.stem_conv1((images - self.mean) / self.std)
         x = F.max_pool2d(x, 3, 2, padding=1)
         next_to_last = self.stage3(self.stage2(self.stage1(x)))
@@ -141,11 +143,12 @@ class ACFNet(nn.Module):
         attended = F.relu(self.class_attention_norm(self.class_attention(centers, probabilities)), inplace=True)
         fused = self.fusion(torch.cat([attended, features], dim=1))
         fine = self.fine_logits(F.relu(self.fusion_norm(fused), inplace=True))
-        aux = self.aux_logits(self.aux_conv(next_to_last))
-        heads = {"fine": fine, "coarse": coarse, "aux": aux}
+        logits = {"fine": fine, "coarse": coarse}
+        if "aux" in heads:
+            logits["aux"] = self.aux_logits(self.aux_conv(next_to_last))
         return {
-            head: F.interpolate(logits, size=images.shape[2:], mode="bilinear", align_corners=True)
-            for head, logits in heads.items()
+            head: F.interpolate(logits[head], size=images.shape[2:], mode="bilinear", align_corners=True)
+            for head in heads
         }
 
 

@@ -12,28 +12,19 @@ Each is a process of its own, and they are asked for one step in turn, so that w
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import platform
 import re
-import resource
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
+from sides import CORES, QUIET, ROOT, Worker, other_seconds, take_turns
 
-ROOT = Path(__file__).resolve().parent.parent
 SIDES = ("acfnet_tf", "PyTorch")
-CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 5e-4
-QUIET = 0.05
-"""A round counts as quiet below this share of other programs: PyTorch's threads suffer far more from them than ours."""
 NARROW = {"backbone": "resnet50", "width": 8, "channels": 32, "aspp_rates": (3, 6, 9)}
 
 
@@ -47,7 +38,7 @@ def main() -> None:
     parser.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)
     flags = parser.parse_args()
     if flags.worker:
-        work(flags)
+        take_turns(lambda: start(flags))
     elif flags.check:
         check()
     else:
@@ -128,56 +119,18 @@ def trainable_parameters(side: str, model: Any) -> int:
 # === Time and memory ===
 
 
-def work(flags: argparse.Namespace) -> None:
-    """One side's process: a line of JSON when ready, then one for each line read."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever libraries print goes elsewhere
+def start(flags: argparse.Namespace) -> tuple[dict[str, Any], Callable[[], dict[str, float]]]:
+    """One side's process: what it says of itself, and a function that takes a step."""
     model, step = build_ours() if flags.worker == "acfnet_tf" else build_torch()
     images, labels = random_batch(flags.batch, flags.crop)
     module = sys.modules["tensorflow" if flags.worker == "acfnet_tf" else "torch"]
-    answer = {"parameters": trainable_parameters(flags.worker, model), "version": module.__version__}
-    print(json.dumps(answer), file=answers, flush=True)
-    for _ in sys.stdin:
-        start = time.perf_counter()
-        loss = step(images, labels)
-        seconds = time.perf_counter() - start
-        print(json.dumps({"seconds": seconds, "loss": loss, "peak": peak_bytes()}), file=answers, flush=True)
-
-
-def peak_bytes() -> int:
-    """Peak resident memory of this process."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if platform.system() == "Darwin" else peak * 1024
-
-
-class Worker:
-    """The process of one side."""
-
-    def __init__(self, side: str, crop: int, batch: int) -> None:
-        command = [sys.executable, __file__, f"--worker={side}", f"--crop={crop}", f"--batch={batch}"]
-        environment = os.environ | {"TF_CPP_MIN_LOG_LEVEL": "3"}
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
-        )
-        self.about = self._answer()
-
-    def step(self) -> dict[str, float]:
-        print("step", file=self.process.stdin, flush=True)
-        return self._answer()
-
-    def close(self) -> None:
-        self.process.stdin.close()
-        self.process.wait()
-
-    def _answer(self) -> dict[str, Any]:
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f"{' '.join(self.process.args)} ended with status {self.process.wait()}")
-        return json.loads(line)
+    about = {"parameters": trainable_parameters(flags.worker, model), "version": module.__version__}
+    return about, lambda: {"loss": step(images, labels)}
 
 
 def compare(flags: argparse.Namespace) -> None:
-    ours, theirs = workers = [Worker(side, flags.crop, flags.batch) for side in SIDES]
+    arguments = (f"--crop={flags.crop}", f"--batch={flags.batch}")
+    ours, theirs = workers = [Worker(__file__, f"--worker={side}", *arguments) for side in SIDES]
     versions = f"TensorFlow {ours.about['version']}, PyTorch {theirs.about['version']}"
     print(f"{platform.machine()} {platform.system()}, {CORES} cores, Python {platform.python_version()}, {versions}")
     print(f"ResNet-101 (stride 8) + ASPP + ACF(sum), batch {flags.batch}, {flags.crop}×{flags.crop}, float32")
@@ -211,14 +164,6 @@ def summarize(title: str, rounds: list[list[float]]) -> None:
     ours, theirs = (statistics.median(column) for column in zip(*rounds, strict=True))
     ratio = statistics.median(a / b for a, b in rounds)
     print(f"{title}: {SIDES[0]} {ours:.2f} s, {SIDES[1]} {theirs:.2f} s, of the ratios {ratio:.3f}")
-
-
-def other_seconds(workers: list[Worker]) -> float:
-    """Processor time that was not idle and not the workers', since the machine started."""
-    times = psutil.cpu_times()
-    own = [psutil.Process(worker.process.pid).cpu_times() for worker in workers]
-    busy = sum(times[:8]) - times.idle - getattr(times, "iowait", 0.0)
-    return busy - sum(process.user + process.system for process in own)
 
 
 def _row(name: str, ours: float, theirs: float) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +24,15 @@ EQUAL_LABELS = 0.999
 """Least share of a scene's pixels."""
 TOLERANCE = 1e-3
 """Of the largest logit or probability of a scene. Rounding makes 1e-6, a wrong padding or alignment 1e-1."""
+CONFIDENCE_STEP = 1.01 / 255
+"""Of a SavedModel's confidence, in 8 bits: where rounding falls to the other side."""
 INT8_LOSS = 0.02
 """Most that int8 may take off mIoU."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One scene: share of equal labels; and, where there are some to compare, how far logits or probabilities differ.
+    """One scene: share of equal labels, and how far logits or probabilities differ.
 
     Attributes:
         difference: the largest.
@@ -39,12 +42,11 @@ class Comparison:
     scene: str
     size: str
     equal: float
-    difference: float | None = None
-    largest: float | None = None
+    difference: float = math.inf
+    largest: float = math.nan
 
-    def is_within(self, equal: float) -> bool:
-        near = self.difference is None or self.difference <= TOLERANCE * self.largest  # nan is not
-        return self.equal >= equal and near
+    def is_within(self, equal: float, tolerance: float) -> bool:
+        return self.equal >= equal and self.difference <= tolerance * self.largest  # nan is not
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,8 @@ class Verification:
                 row.scene,
                 row.size,
                 f"{100 * row.equal:.3f} %",
-                "–" if row.difference is None else f"{row.difference:.1e}",
-                "–" if row.largest is None else f"{row.largest:.3g}",
+                f"{row.difference:.1e}",
+                f"{row.largest:.3g}",
             )
             for row in self.comparisons
         ]
@@ -76,29 +78,29 @@ class Verification:
 
 
 def verify_saved_model(folder: Path, predictor: Predictor, scenes: Sequence[Scene]) -> Verification:
-    """Of serving_default, which is given PNG; and of predict_probabilities, where there is one.
+    """Labels are those of serving_default, which is given PNG; probabilities those of predict_probabilities, or where
+    there is none the confidence of predict_tensor.
 
     Raises:
-        UserError: a single label differs, or a probability by more than `TOLERANCE`.
+        UserError: a single label differs, a probability by more than `TOLERANCE`, or a confidence by more than a step.
     """
     with conversion(f"loading {folder}"):
         model = tf.saved_model.load(str(folder))  # signatures alone do not keep its variables
-    label, probabilities = (model.signatures.get(name) for name in ("serving_default", "predict_probabilities"))
+    signatures = model.signatures
+    exact = "predict_probabilities" in signatures
 
     def found(image: np.ndarray) -> dict[str, np.ndarray]:
-        (png,) = label(image_bytes=tf.constant([_png(image)]))["label_png_bytes"].numpy()
-        labels = {"labels": np.asarray(Image.open(io.BytesIO(png)))}
-        if probabilities is None:
-            return labels
-        return labels | {"values": probabilities(images=tf.constant(image[None]))["probabilities"][0].numpy()}
+        (png,) = signatures["serving_default"](image_bytes=tf.constant([_png(image)]))["label_png_bytes"].numpy()
+        answer = signatures["predict_probabilities" if exact else "predict_tensor"](images=tf.constant(image[None]))
+        values = answer["probabilities" if exact else "confidence"][0].numpy()
+        return {"labels": np.asarray(Image.open(io.BytesIO(png))), "values": values if exact else values / 255}
 
     def expected(image: np.ndarray) -> dict[str, np.ndarray]:
-        labels = {"labels": predictor.labels(image, ["fine"])["fine"]}
-        return (
-            labels if probabilities is None else labels | {"values": predictor.probabilities(image, ["fine"])["fine"]}
-        )
+        labels, values = (maps(image, ["fine"])["fine"] for maps in (predictor.labels, predictor.probabilities))
+        return {"labels": labels, "values": values if exact else np.round(255 * values.max(axis=-1)) / 255}
 
-    return Verification(_checked(folder, _compare(found, expected, scenes), equal=1.0))
+    tolerance = TOLERANCE if exact else CONFIDENCE_STEP
+    return Verification(_checked(folder, _compare(found, expected, scenes), equal=1.0, tolerance=tolerance))
 
 
 def verify_file(format: str, file: Path, predictor: Predictor, scenes: Sequence[Scene]) -> Verification:
@@ -158,21 +160,20 @@ def _compare(found: Run, expected: Run, scenes: Iterable[Scene]) -> list[Compari
             comparisons.append(Comparison(scene.name, scene.size, 0.0))
             continue
         equal = float(np.mean(ours.pop("labels") == theirs.pop("labels")))
-        differences = [(float(np.abs(theirs[name] - v).max()), float(np.abs(v).max())) for name, v in ours.items()]
-        comparisons.append(Comparison(scene.name, scene.size, equal, *(differences[0] if differences else ())))
+        ((name, values),) = ours.items()
+        difference = float(np.abs(theirs[name] - values).max())
+        comparisons.append(Comparison(scene.name, scene.size, equal, difference, float(np.abs(values).max())))
     return comparisons
 
 
-def _checked(file: Path, comparisons: list[Comparison], equal: float) -> list[Comparison]:
+def _checked(file: Path, comparisons: list[Comparison], equal: float, tolerance: float = TOLERANCE) -> list[Comparison]:
     """Them, if all are good."""
     for row in comparisons:
-        if not row.is_within(equal):
-            values = (
-                "" if row.difference is None else f", values of up to {row.largest:.3g} differ by {row.difference:.2g}"
-            )
+        if not row.is_within(equal, tolerance):
             raise UserError(
                 f"{file.name} was not kept, it does not say what the Keras model says: on {row.scene} ({row.size})"
-                f" {100 * row.equal:.3f} % of its labels are equal, {100 * equal:g} % should be{values}"
+                f" {100 * row.equal:.3f} % of its labels are equal, {100 * equal:g} % should be,"
+                f" and values of up to {row.largest:.3g} differ by {row.difference:.2g}"
             )
     return comparisons
 
