@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +26,7 @@ def write_onnx(predictor: Predictor, file: Path, classes: ClassSet) -> None:
     Raises:
         UserError: `predictor` does more than one forward pass, the network cannot be converted, or packages lack.
     """
-    with conversion("conversion to ONNX"):
+    with conversion("conversion to ONNX"), _prompt_collection():
         import onnx
         import tf2onnx
 
@@ -35,6 +38,22 @@ def write_onnx(predictor: Predictor, file: Path, classes: ClassSet) -> None:
         onnx.helper.set_model_props(model, {**ENDPOINT, "classes": classes.to_json()})
         onnx.checker.check_model(model, full_check=True)
     file.write_bytes(model.SerializeToString())
+
+
+@contextlib.contextmanager
+def _prompt_collection() -> Iterator[None]:
+    """Collects garbage often: tf2onnx leaves copies of all weights in reference cycles, which are few objects.
+
+    Without it ResNet-101's conversion takes twice the memory.
+    """
+    thresholds = gc.get_threshold()
+    gc.freeze()  # only what is new is looked through
+    gc.set_threshold(1000, 1, 1)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()
 
 
 def _pad_explicitly(model: ModelProto) -> None:
