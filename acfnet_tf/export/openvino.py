@@ -23,7 +23,7 @@ def write_openvino(predictor: Predictor, file: Path, classes: ClassSet) -> None:
         UserError: `predictor` does more than one forward pass, the network cannot be converted, or packages lack.
     """
     with conversion("conversion to OpenVINO"):
-        import openvino
+        from acfnet_tf.inference.openvino import openvino
 
         model = openvino.convert_model(frozen_forward(predictor).get_concrete_function())
         for key, value in {**ENDPOINT, "classes": classes.to_json()}.items():

@@ -64,7 +64,7 @@ def _open_onnx(path: str) -> Run:
 
 
 def _open_openvino(path: str, precision: str = "f32") -> Run:
-    import openvino
+    from acfnet_tf.inference.openvino import openvino
 
     network = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": precision})
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Literal
 
 import keras
 import numpy as np
-import openvino
 import tensorflow as tf
+
+sys.modules.setdefault("openvino_telemetry", None)  # which reports every import and conversion to its makers
+import openvino  # noqa: E402
 
 
 class OpenVino:

@@ -101,7 +101,7 @@ def test_onnx_names_axes_and_classes(files, tmp_path):
 
 
 def test_openvino_carries_the_classes(files, tmp_path):
-    import openvino
+    from acfnet_tf.inference.openvino import openvino
 
     information = openvino.Core().read_model(files["openvino"]).get_rt_info(["acfnet_tf", "classes"])
     (tmp_path / "classes.json").write_text(information.astype(str))

@@ -42,6 +42,11 @@ def test_bfloat16_rounds(model):
     np.testing.assert_allclose(rounded, Predictor(model).probabilities(image)["fine"], atol=0.05)
 
 
+def test_conversion_reports_nothing_to_anybody(model):
+    Predictor(model, runtime="openvino")(np.zeros((33, 33, 3), np.uint8))
+    assert sys.modules["openvino_telemetry"] is None
+
+
 def test_names_the_extra_where_it_is_missing(model, monkeypatch):
     monkeypatch.setitem(sys.modules, "openvino", None)
     monkeypatch.delitem(sys.modules, "acfnet_tf.inference.openvino", raising=False)
