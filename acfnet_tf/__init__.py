@@ -15,10 +15,10 @@ if keras.backend.backend() != "tensorflow":
         ' or remove "backend" from ~/.keras/keras.json'
     )
 
-from acfnet_tf import layers
+from acfnet_tf import layers, serving
 from acfnet_tf._version import __version__
 from acfnet_tf.config import load_experiment
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.models.acfnet import ACFNet
 
-__all__ = ["ACFNet", "Predictor", "__version__", "layers", "load_experiment"]
+__all__ = ["ACFNet", "Predictor", "__version__", "layers", "load_experiment", "serving"]
