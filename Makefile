@@ -36,10 +36,11 @@ demo: install
 	@echo "  metrics.csv, tensorboard/            the training;  tensorboard --logdir=runs"
 	@echo "Next: . $(BIN)/activate, and for example"
 	@echo "  python main.py --mode=predict $(DEMO) --input=YOUR_IMAGES"
+	@echo "  python main.py --mode=export $(DEMO) --format=onnx"
 	@echo "  python main.py --mode=train --experiment=acf_aspp --data_dir=YOUR_CITYSCAPES"
 
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
 
 lint: install
 	$(BIN)/ruff check .

@@ -179,7 +179,7 @@ def prepare_data(request: Request) -> None:
 
 def export(request: Request) -> None:
     """Writes the trained model in a form for production, and compares it with the Keras model on real images."""
-    experiment, predictor, classes = _trained(request)
+    experiment, predictor, classes = _trained(dataclasses.replace(request, runtime="tensorflow"))
     if request.input:
         samples = calibration = [Sample(file.stem, str(file), None) for file in find_images(Path(request.input))]
     else:

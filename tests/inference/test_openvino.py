@@ -14,7 +14,7 @@ from acfnet_tf.inference.predictor import Predictor
 
 EVALUATIONS = {
     "whole": EvaluationConfig(),
-    "all": EvaluationConfig(mode="sliding", window=(33, 49), multi_scale=True, scales=(0.75, 1.5), flip=True),
+    "all": EvaluationConfig(mode="sliding", window=(33, 49), multi_scale=True, scales=(0.75,), flip=True),
 }
 
 

@@ -84,6 +84,7 @@ def test_damaged_files_do_not_stop_the_others_and_are_named(tmp_path):
     assert len(names(tmp_path / "out")) == 6
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_a_small_file_of_a_gigantic_image_is_refused_before_it_is_decoded(tmp_path):
     save(tmp_path / "in" / "good.png", 4, 6)
     for side in (10_000, 60_000):  # Pillow itself refuses only the second
