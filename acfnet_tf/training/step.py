@@ -139,11 +139,12 @@ class TrainStep:
         """Updates weights and statistics if everything is finite. Gradients are summed over replicas already."""
         losses = self._first(losses)
         scale = tf.convert_to_tensor(self.loss_scale.scale) if self.loss_scale else tf.constant(1.0)
-        norm = tf.linalg.global_norm([gradient / scale for gradient in self._first(gradients)])
+        norm = tf.linalg.global_norm([tf.cast(gradient, tf.float32) / scale for gradient in self._first(gradients)])
         finite = tf.math.is_finite(losses["total"]) & tf.math.is_finite(norm)
 
         def replica_update(gradients: list[tf.Tensor], statistics: list[tf.Tensor]) -> None:
-            self.optimizer.apply([gradient / scale for gradient in gradients], self.model.trainable_variables)
+            unscaled = [gradient / tf.cast(scale, gradient.dtype) for gradient in gradients]
+            self.optimizer.apply(unscaled, self.model.trainable_variables)
             self._update_statistics(statistics, tf.constant(True))
 
         def update() -> tf.Tensor:
