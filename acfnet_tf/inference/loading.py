@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import keras
@@ -22,6 +23,8 @@ def load_model(path: str | Path) -> keras.Model:
     if not file.is_file():
         hint = f"{path} has no {MODEL_FILE}; has its training finished?" if path.is_dir() else "no such file"
         raise UserError(f"no model at {file}: {hint}")
+    if not zipfile.is_zipfile(file):  # of which Keras says that it does not exist
+        raise UserError(f"{file} is no .keras file, or cut off: copy it again")
     try:
         return keras.models.load_model(file, compile=False)
     except Exception as error:  # Keras raises nearly every kind: ValueError, TypeError, OSError, BadZipFile, KeyError

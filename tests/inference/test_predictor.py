@@ -212,7 +212,7 @@ def test_errors_name_what_is_wrong(model, tmp_path):
     with pytest.raises(UserError, match="no such file"):
         Predictor(tmp_path / "missing.keras")
     (tmp_path / "broken.keras").write_bytes(b"not a zip file")
-    with pytest.raises(UserError, match=r"broken\.keras"):
+    with pytest.raises(UserError, match=r"broken\.keras is no \.keras file, or cut off"):
         Predictor(tmp_path / "broken.keras")
     inputs = keras.Input((None, None, 3))
     with pytest.raises(UserError, match="no ACFNet"):
