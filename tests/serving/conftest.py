@@ -19,6 +19,8 @@ from PIL import Image
 
 from acfnet_tf.config import ServeConfig
 from acfnet_tf.serving import Client
+from acfnet_tf.serving.server import Server
+from tests.serving.asking import CONFIG
 from tests.serving.models import write_model
 
 EXTERNAL = os.environ.get("ACFNET_TF_SERVING")
@@ -57,7 +59,6 @@ def served(tmp_path_factory) -> Iterator[Served]:
         addresses = {"grpc": grpc_address, "rest": rest_address}
         yield Served(addresses, os.environ["ACFNET_TF_SERVING_MODEL"], folder and Path(folder), is_toy=False)
         return
-    from acfnet_tf.serving.server import Server
 
     folder = tmp_path_factory.mktemp("models") / "toy"
     folder.mkdir()
@@ -88,3 +89,19 @@ def encoded(pixels: np.ndarray, format: str = "PNG", **options) -> bytes:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, format, **options)
     return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory) -> Path:
+    """A model with one version, for copying and reading."""
+    folder = tmp_path_factory.mktemp("models") / "toy"
+    folder.mkdir()
+    write_model(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(model_dir) -> Iterator[Server]:
+    """The embedded server on that model, with small limits."""
+    with Server(model_dir, CONFIG) as server:
+        yield server

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator
-from pathlib import Path
 
 import grpc
 import numpy as np
@@ -20,24 +18,9 @@ from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServic
 from acfnet_tf.serving.server import Server
 from tests.serving.asking import CONFIG, ask, encoded, predict
 from tests.serving.malformed import good_image
-from tests.serving.models import predict_request, write_model
+from tests.serving.models import predict_request
 
 PIXELS = np.array([[[[0, 0, 0], [255, 255, 255]]]], np.uint8)
-
-
-@pytest.fixture(scope="module")
-def model_dir(tmp_path_factory) -> Path:
-    """A model with one version, for copying and reading."""
-    folder = tmp_path_factory.mktemp("models") / "toy"
-    folder.mkdir()
-    write_model(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def server(model_dir) -> Iterator[Server]:
-    with Server(model_dir, CONFIG) as server:
-        yield server
 
 
 def test_rest_answers_in_the_form_of_the_request(server):

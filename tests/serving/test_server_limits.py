@@ -10,9 +10,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import grpc
 import numpy as np
@@ -26,22 +24,7 @@ from acfnet_tf.serving.server import Server, rest, serve
 from acfnet_tf.serving.server.model import LoadedModel
 from tests.serving.asking import CONFIG, HTTP, MIB, ask, encoded, predict, until
 from tests.serving.malformed import good_image
-from tests.serving.models import predict_request, write_model
-
-
-@pytest.fixture(scope="module")
-def model_dir(tmp_path_factory) -> Path:
-    """A model with one version, for copying and reading."""
-    folder = tmp_path_factory.mktemp("models") / "toy"
-    folder.mkdir()
-    write_model(folder)
-    return folder
-
-
-@pytest.fixture(scope="module")
-def server(model_dir) -> Iterator[Server]:
-    with Server(model_dir, CONFIG) as server:
-        yield server
+from tests.serving.models import predict_request
 
 
 def test_too_large_requests_are_refused(server):
