@@ -34,7 +34,7 @@ class ExportResult:
     """What was written.
 
     Attributes:
-        path: what `open_runtime` opens: the file, the folder of the SavedModel's version, or OpenVINO's .xml.
+        path: the file, the folder of the SavedModel's version, or OpenVINO's .xml.
         size: bytes on disk, of all files together.
         verification: how it compares with the Keras model.
     """

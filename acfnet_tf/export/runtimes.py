@@ -20,12 +20,11 @@ def open_runtime(format: str, path: str | Path) -> Run:
     """A function that runs an exported file on one image of any size.
 
     Args:
-        format: "saved_model", "litert", "onnx", "openvino" (float32), "openvino_bfloat16" or "keras".
-        path: the file; of "saved_model" the folder of one version, of "openvino" the .xml.
+        format: "litert", "onnx", "openvino" (in float32) or "keras".
+        path: the file; of "openvino" the .xml.
 
     Returns:
-        (H, W, 3) uint8 → {"labels": (H, W) class indices, "logits": (H, W, N) float32}; "saved_model" gives
-        "confidence" (H, W) uint8 in place of logits.
+        (H, W, 3) uint8 → {"labels": (H, W) class indices, "logits": (H, W, N) float32}.
 
     Raises:
         UserError: the file cannot be opened, or the runtime is not installed.
@@ -33,17 +32,6 @@ def open_runtime(format: str, path: str | Path) -> Run:
     with conversion(f"opening {path}"):
         batch_of_one = OPENERS[format](str(path))
     return lambda image: {name: np.asarray(values)[0] for name, values in batch_of_one(image[None]).items()}
-
-
-def _open_saved_model(path: str) -> Run:
-    model = tf.saved_model.load(path)
-    predict = model.signatures["predict_tensor"]
-
-    def run(images: np.ndarray) -> dict[str, tf.Tensor]:
-        assert model  # a signature alone does not keep the variables alive
-        return predict(images=tf.constant(images))
-
-    return run
 
 
 def _open_litert(path: str) -> Run:
@@ -63,10 +51,10 @@ def _open_onnx(path: str) -> Run:
     return lambda images: dict(zip(names, session.run(names, {"images": images}), strict=True))
 
 
-def _open_openvino(path: str, precision: str = "f32") -> Run:
+def _open_openvino(path: str) -> Run:
     from acfnet_tf.inference.openvino import openvino
 
-    network = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": precision})
+    network = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
 
     def run(images: np.ndarray) -> dict[str, np.ndarray]:
         found = network(images)
@@ -81,10 +69,8 @@ def _open_keras(path: str) -> Run:
 
 
 OPENERS: dict[str, Callable[[str], Run]] = {
-    "saved_model": _open_saved_model,
     "litert": _open_litert,
     "onnx": _open_onnx,
     "openvino": _open_openvino,
-    "openvino_bfloat16": lambda path: _open_openvino(path, "bf16"),
     "keras": _open_keras,
 }

@@ -10,14 +10,16 @@ import numpy as np
 import pytest
 
 from acfnet_tf.config import EvaluationConfig, ExportConfig, UserError
+from acfnet_tf.data.classes import numbered_classes
 from acfnet_tf.data.labels.cityscapes import CITYSCAPES
 from acfnet_tf.data.source import open_data
 from acfnet_tf.export import export as export_module
 from acfnet_tf.export.export import export
 from acfnet_tf.export.litert import write_litert
 from acfnet_tf.export.runtimes import open_runtime
+from acfnet_tf.export.saved_model import export_saved_model
 from acfnet_tf.export.scenes import Scene, read_scenes
-from acfnet_tf.export.verification import verify_file, verify_int8
+from acfnet_tf.export.verification import CONFIDENCE_STEP, verify_file, verify_int8, verify_saved_model
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.models.create import create_model
 from tests.tiny import tiny_experiment, write_tiny_scenes
@@ -75,7 +77,7 @@ def test_a_file_says_what_the_predictor_says(format, files, export_it, predictor
     assert f"Size on disk: {result.size / 2**20:.1f} MiB" in table
 
 
-def test_a_saved_model_says_what_the_predictor_says(export_it, predictor, make_picture, tmp_path):
+def test_a_saved_model_says_what_the_predictor_says(export_it, predictor, tmp_path):
     flipping = Predictor(predictor.model, EvaluationConfig(flip=True))
     (tmp_path / "tiny" / "4").mkdir(parents=True)
     result = export_it("saved_model", tmp_path, ExportConfig(probabilities=True), flipping)
@@ -84,8 +86,17 @@ def test_a_saved_model_says_what_the_predictor_says(export_it, predictor, make_p
     assert sorted(path.name for path in result.path.parent.iterdir()) == ["4", "5"]
     assert [row.equal for row in result.verification.comparisons] == [1.0] * 4
     assert all(row.difference < 1e-5 for row in result.verification.comparisons)  # of probabilities
-    image = make_picture(45, 70)
-    np.testing.assert_array_equal(open_runtime("saved_model", result.path)(image)["labels"], flipping(image))
+
+
+def test_a_saved_model_of_the_same_labels_and_other_confidences_is_noticed(pointwise, make_picture, tmp_path):
+    sure, classes = pointwise(5), numbered_classes(5)
+    unsure = Predictor(keras.Model(sure.model.inputs, {"fine": sure.model.output["fine"] / 2}))
+    scenes = [Scene("noise", make_picture(20, 30), None)]
+    version = export_saved_model(sure, tmp_path / "sure", classes, ExportConfig(), [scenes[0].image])
+    (row,) = verify_saved_model(version, sure, scenes).comparisons
+    assert (row.equal, row.difference <= CONFIDENCE_STEP) == (1.0, True)
+    with pytest.raises(UserError, match=r"100\.000 % of its labels are equal.*values of up to"):
+        verify_saved_model(version, unsure, scenes)
 
 
 def test_what_says_something_else_is_not_kept(export_it, exported, stranger, tmp_path, monkeypatch):
