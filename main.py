@@ -1,4 +1,4 @@
-"""ACFNet for semantic segmentation: train, evaluate, predict, draw, export, serve.
+"""ACFNet for semantic segmentation: train, evaluate, predict, draw, export, serve, measure.
 
 Modes, with an example of each:
 
@@ -22,10 +22,19 @@ Modes, with an example of each:
                 for production, compared with the trained model: saved_model (TF Serving), litert, onnx, openvino, keras
   serve         python main.py --mode=serve --experiment=acf_aspp_small
                 the exported SavedModel behind TF Serving's REST and gRPC interfaces, for development
+  benchmark     python main.py --mode=benchmark --what=complexity --experiment=acf_aspp --size=769x769
+                parameters, multiply-adds and activation memory of each part of the network
 
 Experiments, the rows of the paper's tables (append _small for a light twin that trains in minutes on two CPU cores):
 
   resnet101  class_center  acf_concat  acf_sum  aspp  acf_aspp  acf_aspp_ob  acf_aspp_ob_trainval
+
+and ACF on other base networks:
+
+  acf_pspnet  acf_mobilenet  acf_segformer  acf_efficientnet_lite
+
+Weights to begin with: --set model.weights=auto (of the experiments above: ImageNet's, if they are to be had), imagenet,
+none, keras_hub:PRESET, a .pth, .safetensors, .h5 or .keras file, or a run folder. docs/pretrained.md explains them.
 
 Settings: --set key.path=value, as often as wanted; for example --set train.steps=2000 --set train.batch_size=4. A run
 folder's config.json lists them all.
@@ -44,7 +53,7 @@ from absl import app, flags, logging
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-_MODES = ["train", "evaluate", "predict", "visualize", "check_data", "prepare_data", "export", "serve"]
+_MODES = ["train", "evaluate", "predict", "visualize", "check_data", "prepare_data", "export", "serve", "benchmark"]
 _OF_A_MODEL = ["evaluate", "predict", "visualize", "export", "serve"]
 _MODE = flags.DEFINE_enum("mode", None, _MODES, "What to do.", required=True)
 _EXPERIMENT = flags.DEFINE_string("experiment", None, "Name of the experiment; see above.")
@@ -58,7 +67,7 @@ _SPLIT = flags.DEFINE_string("split", None, "Split of the data; data.val_split b
 _INPUT = flags.DEFINE_string("input", None, "predict, export: an image or a folder of images.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for results; in RUN_DIR by default.")
 _TO = flags.DEFINE_enum("to", "tfrecord", ["tfrecord"], "prepare_data: the form of the shards.")
-_INIT_FROM = flags.DEFINE_string("init_from", None, "train: run folder or .keras file to take initial weights from.")
+_INIT_FROM = flags.DEFINE_string("init_from", None, "train: short for --set model.weights=RUN_OR_FILE.")
 _CLUSTER = flags.DEFINE_list("cluster", [], "train, evaluate: HOST:PORT of all workers; the first is the chief.")
 _WORKER = flags.DEFINE_integer("worker", None, "train, evaluate: which of --cluster this process is, from 0.")
 _SUBMISSION = flags.DEFINE_bool("submission", False, "predict: write files for the Cityscapes test server.")
@@ -72,6 +81,8 @@ _FORMAT = flags.DEFINE_enum(
     "format", "saved_model", ["saved_model", "litert", "onnx", "openvino", "keras"], "export: the form of the model."
 )
 _QUANTIZE = flags.DEFINE_enum("quantize", None, ["int8"], "export: whole numbers instead of floats, for litert.")
+_WHAT = flags.DEFINE_enum("what", "complexity", ["complexity"], "benchmark: what to measure.")
+_SIZE = flags.DEFINE_string("size", "769x769", "benchmark: HEIGHTxWIDTH of the image.")
 _IMAGES = flags.DEFINE_integer("images", 8, "visualize, check_data: how many images.", lower_bound=1)
 
 
@@ -107,6 +118,7 @@ def main(arguments: list[str]) -> None:
             runtime=_RUNTIME.value,
             format=_FORMAT.value,
             quantize=_QUANTIZE.value,
+            size=_SIZE.value,
         )
         getattr(commands, _MODE.value)(request)
     except UserError as error:

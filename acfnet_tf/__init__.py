@@ -20,5 +20,6 @@ from acfnet_tf._version import __version__
 from acfnet_tf.config import load_experiment
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.models.acfnet import ACFNet
+from acfnet_tf.models.weights import pretrained_model
 
-__all__ = ["ACFNet", "Predictor", "__version__", "layers", "load_experiment", "serving"]
+__all__ = ["ACFNet", "Predictor", "__version__", "layers", "load_experiment", "pretrained_model", "serving"]

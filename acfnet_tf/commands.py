@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,8 +23,10 @@ from acfnet_tf.data.source import open_data
 from acfnet_tf.evaluation.report import describe_inference, write_report
 from acfnet_tf.evaluation.submission import write_submission
 from acfnet_tf.export.export import export as export_model
-from acfnet_tf.inference.loading import MODEL_FILE, load_model
 from acfnet_tf.inference.predictor import Predictor
+from acfnet_tf.models.complexity import complexity, complexity_table
+from acfnet_tf.models.create import create_model
+from acfnet_tf.models.loading import MODEL_FILE, load_model
 from acfnet_tf.training.class_statistics import weights_from_counts
 from acfnet_tf.training.run_folder import BEST_MODEL_FILE, CLASSES_FILE, CONFIG_FILE, read_classes, read_config
 from acfnet_tf.training.strategy import join_workers, read_tf_config, write_tf_config
@@ -54,6 +57,7 @@ class Request:
     runtime: str = "tensorflow"
     format: str = "saved_model"
     quantize: str | None = None
+    size: str = "769x769"
 
     @property
     def folder(self) -> Path:
@@ -70,7 +74,7 @@ def train(request: Request) -> None:
         _name_cluster(request)
         overrides.append("train.strategy=multi_worker")
     if request.init_from:
-        overrides.append(f"train.init_from={request.init_from}")
+        overrides.append(f"model.weights={request.init_from}")
     experiment = load_experiment(request.experiment, overrides)
     model_file = train_experiment(experiment, request.folder, request.data_dir)
     if not model_file.exists():  # not the chief's process
@@ -101,6 +105,7 @@ def evaluate(request: Request) -> None:
         request.folder,
         matrices,
         model=f"{Path(request.model or MODEL_FILE).name}, run by {request.runtime}",
+        initialization=experiment.model.initialization or "unknown",
         class_names=classes.names,
         evaluation=experiment.evaluation,
         samples=samples,
@@ -214,6 +219,16 @@ def serve(request: Request) -> None:
         command = "" if request.model else f" python main.py --mode=export {_same_run(request)}"
         raise UserError(f"no model to serve at {folder}; {hint}{command}")
     serve_model(folder, override(Experiment(name=folder.name), request.overrides).serve)
+
+
+def benchmark(request: Request) -> None:
+    """Counts what the network of an experiment costs; its weights do not matter."""
+    match = re.fullmatch(r"(\d+)x(\d+)", request.size)
+    size = (int(match[1]), int(match[2])) if match else (0, 0)
+    if min(size) < 1:
+        raise UserError(f"--size={request.size}: expected HEIGHTxWIDTH, such as 769x769")
+    experiment = load_experiment(request.experiment, request.overrides)
+    print(complexity_table(complexity(create_model(experiment.model), size), size))
 
 
 def _data(request: Request) -> tuple[Experiment, DataSource, Sequence[str]]:

@@ -20,6 +20,10 @@ from typing import Any, Literal
 
 PAPER_SCALES = (0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
 
+PIXEL_MEAN = (123.675, 116.28, 103.53)
+PIXEL_STD = (58.395, 57.12, 57.375)
+"""RGB statistics of ImageNet, in 0–255."""
+
 
 class UserError(Exception):
     """A mistake of the user's: shown as one clear line, without a stack trace, with exit status 1."""
@@ -31,11 +35,18 @@ class ConfigError(UserError):
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Arguments of `acfnet_tf.ACFNet`; see there. `num_classes` none means as many as the data have."""
+    """Arguments of `acfnet_tf.ACFNet`, see there, and the weights that training begins with.
+
+    `num_classes` none means as many as the data have. `weights` is "none" (random), "imagenet", "auto" ("imagenet", or
+    with a warning "none" where it is not to be had), "keras_hub:PRESET", a file, or a run folder;
+    `docs/pretrained.md` explains it. The fields of `PRESCRIBED` come with the weights. `initialization` says what the
+    weights turned out to be; training writes it.
+    """
 
     num_classes: int | None = None
     backbone: str = "resnet101"
-    context: Literal["aspp"] | None = "aspp"
+    weights: str = "none"
+    context: Literal["aspp", "psp"] | None = "aspp"
     class_feature: Literal["acf_sum", "acf_concat", "class_center"] | None = "acf_sum"
     channels: int = 512
     aspp_rates: tuple[int, ...] = (12, 24, 36)
@@ -45,6 +56,13 @@ class ModelConfig:
     stem: Literal["7x7", "deep_64", "deep_128"] = "7x7"
     conv_bias: bool = False
     batch_norm_epsilon: float = 1e-5
+    pixel_mean: tuple[float, float, float] = PIXEL_MEAN
+    pixel_std: tuple[float, float, float] = PIXEL_STD
+    initialization: str | None = None
+
+
+PRESCRIBED = ("stride_in", "stem", "conv_bias", "batch_norm_epsilon", "pixel_mean", "pixel_std", "initialization")
+"""Fields of `ModelConfig` that pretrained weights bring along."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +124,7 @@ class TrainConfig:
     steps: int = 40_000
     batch_size: int = 8
     micro_batch: int | None = None
+    optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: float = 0.01
     momentum: float = 0.9
     weight_decay: float = 0.0005
@@ -113,7 +132,6 @@ class TrainConfig:
     head_lr_multiplier: float = 1.0
     clip_norm: float | None = None
     ema_momentum: float | None = None
-    init_from: str | None = None
     max_nonfinite_steps: int = 0
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     rematerialize: bool = False
@@ -233,7 +251,7 @@ def small_twin(experiment: Experiment) -> Experiment:
         experiment,
         name=f"{experiment.name}_small",
         model=dataclasses.replace(
-            experiment.model, backbone="resnet18", backbone_width=16, channels=64, aspp_rates=(3, 6, 9)
+            experiment.model, channels=64, aspp_rates=(3, 6, 9), **_light_backbone(experiment.model.backbone)
         ),
         data=dataclasses.replace(
             experiment.data,
@@ -247,13 +265,22 @@ def small_twin(experiment: Experiment) -> Experiment:
             experiment.train,
             loss=dataclasses.replace(experiment.train.loss, class_weights="inverse_log", ohem_min_kept=30_000),
             steps=2_000,
-            learning_rate=0.1,
+            learning_rate=0.1 if experiment.train.optimizer == "sgd" else 0.001,
             checkpoint_every=500,
             validate_every=500,
             validate_images=50,
         ),
         evaluation=dataclasses.replace(experiment.evaluation, window=(193, 193)),
     )
+
+
+def _light_backbone(backbone: str) -> dict[str, Any]:
+    """Fields of `ModelConfig` for the light relative of a backbone."""
+    if backbone == "efficientnet_lite0":  # is light, and its ImageNet weights are for all of it
+        return {}
+    if backbone.startswith("resnet"):
+        return {"backbone": "resnet18", "backbone_width": 16, "weights": "none"}
+    return {"backbone_width": 32, "weights": "none"}
 
 
 def override(experiment: Experiment, assignments: Iterable[str]) -> Experiment:

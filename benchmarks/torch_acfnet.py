@@ -123,7 +123,7 @@ class ACFNet(nn.Module):
         self.coarse_logits = nn.Conv2d(channels, num_classes, 1)
         self.class_centers = ClassCenterBlock(channels, channels)
         self.class_attention = ClassAttentionBlock(channels)
-        self.class_attention_norm = nn.BatchNorm2d(channels)
+        self.attention_norm = nn.BatchNorm2d(channels)
         self.fusion = nn.Conv2d(2 * channels, channels, 1, bias=False)
         self.fusion_norm = nn.BatchNorm2d(channels)
         self.fine_logits = nn.Conv2d(channels, num_classes, 1)
@@ -140,7 +140,7 @@ class ACFNet(nn.Module):
         coarse = self.coarse_logits(features)
         probabilities = coarse.softmax(dim=1)
         centers = self.class_centers(features, probabilities)
-        attended = F.relu(self.class_attention_norm(self.class_attention(centers, probabilities)), inplace=True)
+        attended = F.relu(self.attention_norm(self.class_attention(centers, probabilities)), inplace=True)
         fused = self.fusion(torch.cat([attended, features], dim=1))
         fine = self.fine_logits(F.relu(self.fusion_norm(fused), inplace=True))
         logits = {"fine": fine, "coarse": coarse}

@@ -15,5 +15,5 @@ from acfnet_tf.config import Experiment, ModelConfig
 def get_experiment() -> Experiment:
     return Experiment(
         name="acf_aspp",
-        model=ModelConfig(context="aspp", class_feature="acf_sum"),
+        model=ModelConfig(weights="auto", context="aspp", class_feature="acf_sum"),
     )

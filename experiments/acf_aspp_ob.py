@@ -11,6 +11,6 @@ from acfnet_tf.config import Experiment, LossConfig, ModelConfig, TrainConfig
 def get_experiment() -> Experiment:
     return Experiment(
         name="acf_aspp_ob",
-        model=ModelConfig(context="aspp", class_feature="acf_sum"),
+        model=ModelConfig(weights="auto", context="aspp", class_feature="acf_sum"),
         train=TrainConfig(loss=LossConfig(ohem=True)),
     )

@@ -15,7 +15,7 @@ from acfnet_tf.config import DataConfig, Experiment, LossConfig, ModelConfig, Tr
 def get_experiment() -> Experiment:
     return Experiment(
         name="acf_aspp_ob_trainval",
-        model=ModelConfig(context="aspp", class_feature="acf_sum"),
+        model=ModelConfig(weights="auto", context="aspp", class_feature="acf_sum"),
         data=DataConfig(train_split="trainval"),
         train=TrainConfig(loss=LossConfig(ohem=True)),
     )

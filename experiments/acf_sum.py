@@ -11,5 +11,5 @@ from acfnet_tf.config import Experiment, ModelConfig
 def get_experiment() -> Experiment:
     return Experiment(
         name="acf_sum",
-        model=ModelConfig(context=None, class_feature="acf_sum"),
+        model=ModelConfig(weights="auto", context=None, class_feature="acf_sum"),
     )

@@ -13,6 +13,6 @@ from acfnet_tf.config import Experiment, LossConfig, ModelConfig, TrainConfig
 def get_experiment() -> Experiment:
     return Experiment(
         name="aspp",
-        model=ModelConfig(context="aspp", class_feature=None),
+        model=ModelConfig(weights="auto", context="aspp", class_feature=None),
         train=TrainConfig(loss=LossConfig(fine_weight=1.0)),
     )

@@ -11,5 +11,5 @@ from acfnet_tf.config import Experiment, ModelConfig
 def get_experiment() -> Experiment:
     return Experiment(
         name="class_center",
-        model=ModelConfig(context=None, class_feature="class_center"),
+        model=ModelConfig(weights="auto", context=None, class_feature="class_center"),
     )

@@ -36,6 +36,7 @@ ROWS = {
     "acf_aspp_ob": ("aspp", "acf_sum"),
     "acf_aspp_ob_trainval": ("aspp", "acf_sum"),
 }
+OTHER_BASES = ("acf_pspnet", "acf_mobilenet", "acf_segformer", "acf_efficientnet_lite")
 plain = Experiment("plain")
 
 
@@ -103,7 +104,7 @@ def test_an_override_has_the_type_of_its_setting(path, text, value):
         ("train.loss.ohem_heads=fine,rough", "a comma-separated list, each one of aux, coarse, fine"),
         ("model.output_stride=4", "one of 8, 16, 32"),
         ("model.stem=9x9", "one of 7x7, deep_64, deep_128"),
-        ("model.context=psp", "one of aspp or none"),
+        ("model.context=crf", "one of aspp, psp or none"),
         ("model.class_feature=acf", "one of acf_sum, acf_concat, class_center or none"),
         ("train.micro_batch=two", "a whole number or none"),
         ("train.strategy=none", "one of mirrored, multi_worker, one_device"),
@@ -226,15 +227,15 @@ def test_text_that_is_no_experiment_is_refused(text):
         Experiment.from_json(text)
 
 
-def test_the_experiments_are_the_paper_s_rows_and_their_small_twins():
-    assert set(experiment_names()) == {name + suffix for name in ROWS for suffix in ("", "_small")}
+def test_the_experiments_are_the_paper_s_rows_and_other_base_networks_with_their_small_twins():
+    assert set(experiment_names()) == {name + suffix for name in (*ROWS, *OTHER_BASES) for suffix in ("", "_small")}
 
 
 @pytest.mark.parametrize("name", ROWS)
 def test_every_row_has_the_paper_s_network_and_training(name):
     experiment = load_experiment(name)
     context, class_feature = ROWS[name]
-    assert experiment.model == ModelConfig(context=context, class_feature=class_feature)
+    assert experiment.model == ModelConfig(weights="auto", context=context, class_feature=class_feature)
     train, loss = experiment.train, experiment.train.loss
     assert (train.learning_rate, train.momentum, train.weight_decay, train.poly_power) == (0.01, 0.9, 0.0005, 0.9)
     assert (train.steps, train.batch_size, experiment.data.crop_size) == (40_000, 8, (769, 769))
@@ -254,8 +255,19 @@ def test_a_small_twin_has_the_same_wiring_on_a_light_network(name):
     assert (small.model.context, small.model.class_feature) == (row.model.context, row.model.class_feature)
     assert small.train.loss.ohem == row.train.loss.ohem
     assert small.data.train_split == row.data.train_split
-    assert small.model.backbone == "resnet18"
+    assert (small.model.backbone, small.model.weights) == ("resnet18", "none")
     assert small.train.steps < row.train.steps
+
+
+@pytest.mark.parametrize("name", OTHER_BASES)
+def test_a_small_twin_of_another_base_network_keeps_it(name):
+    row, small = load_experiment(name).model, load_experiment(f"{name}_small").model
+    light = (small.backbone_width, small.weights) == (32, "none")
+    if name == "acf_pspnet":
+        assert (small.backbone, small.context) == ("resnet18", "psp")
+    else:
+        assert small.backbone == row.backbone
+        assert light == (name != "acf_efficientnet_lite")
 
 
 def test_load_experiment_takes_overrides():
@@ -276,6 +288,7 @@ def test_the_model_s_settings_are_the_arguments_of_acfnet():
     assert arguments.pop("num_classes") == 19  # of the experiment it is none: as many as the data have
     defaults = {field.name: field.default for field in dataclasses.fields(ModelConfig)}
     assert defaults.pop("num_classes") is None
+    assert (defaults.pop("weights"), defaults.pop("initialization")) == ("none", None)  # what it begins with
     assert defaults == arguments
 
 

@@ -41,6 +41,9 @@ def run(*arguments: str) -> None:
         "runtime",
         "format",
         "quantize",
+        "init_from",
+        "what",
+        "size",
     ):
         flags.FLAGS[name].unparse()
     command_line.main(flags.FLAGS(["main.py", *arguments]))

@@ -1,5 +1,5 @@
 """Networks that turn an image into feature maps."""
 
-from acfnet_tf.backbones.resnet import ARCHITECTURES, resnet
+from acfnet_tf.backbones.extract import BACKBONES, READY_MADE, extract_features
 
-__all__ = ["ARCHITECTURES", "resnet"]
+__all__ = ["BACKBONES", "READY_MADE", "extract_features"]

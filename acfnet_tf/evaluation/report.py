@@ -32,6 +32,7 @@ def write_report(
     matrices: Mapping[str, ConfusionMatrix],
     *,
     model: str,
+    initialization: str,
     class_names: Sequence[str],
     evaluation: EvaluationConfig,
     samples: Sequence[Sample],
@@ -46,6 +47,7 @@ def write_report(
     Args:
         matrices: {head: confusion matrix}, as `evaluate` returns them.
         model: what was evaluated and what ran it, such as "model.keras, run by tensorflow".
+        initialization: what its training began with, such as "keras.applications resnet101 (imagenet)".
         class_names: (N,) in the order of the class indices.
         evaluation: how the images became labels.
         samples: the images that were evaluated.
@@ -58,7 +60,7 @@ def write_report(
     run_dir = Path(run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
     heads = [head for head in _HEADS if head in matrices]
-    measured = {"model": model} | _conditions(evaluation, samples, split, data)
+    measured = {"model": model, "initialized_from": initialization} | _conditions(evaluation, samples, split, data)
     results = {head: _result(matrices[head], class_names) for head in heads}
     text = _markdown(run_dir.resolve().name, results, measured)
     content = {"classes": list(class_names), "heads": results, "measured": measured}
@@ -133,6 +135,7 @@ def _markdown(name: str, results: Mapping[str, Mapping[str, Any]], measured: Map
         "## How it was measured",
         "",
         f"- Model: {measured['model']}.",
+        f"- Initialised from: {measured['initialized_from']}.",
         f"- Data: {measured['data']}, split {measured['split']}, {measured['images']} images.",
         f"- Image sizes, height×width: {', '.join(sizes[:5])}{more}; batch size {measured['batch_size']}.",
         f"- Inference: {measured['inference']}.",

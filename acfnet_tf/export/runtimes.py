@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from acfnet_tf.export.graph import conversion, plain_forward
-from acfnet_tf.inference.loading import load_model
+from acfnet_tf.models.loading import load_model
 
 Run = Callable[[np.ndarray], dict[str, np.ndarray]]
 """(H, W, 3) uint8 → {"labels": (H, W), "logits": (H, W, N) float32}."""

@@ -13,7 +13,7 @@ import tensorflow as tf
 from acfnet_tf.config import EvaluationConfig, UserError
 from acfnet_tf.inference.averaging import average, is_plain
 from acfnet_tf.inference.folding import fold_batch_norm
-from acfnet_tf.inference.loading import load_model
+from acfnet_tf.models.loading import load_model
 
 HEADS = ("fine", "coarse")
 """The heads that are kept; the auxiliary head serves training only."""

@@ -8,24 +8,13 @@ from typing import Any, Literal
 
 import keras
 
-from acfnet_tf.backbones.resnet import resnet
-from acfnet_tf.layers import (
-    ASPP,
-    ClassAttentionBlock,
-    ClassCenterBlock,
-    ClassCenterFusion,
-    Conv2D,
-    ConvNormAct,
-    ResizeLike,
-    SyncBatchNorm,
-)
+from acfnet_tf.backbones import READY_MADE, extract_features
+from acfnet_tf.config import PIXEL_MEAN, PIXEL_STD
+from acfnet_tf.layers import ASPP, AttentionalClassFeature, Conv2D, ConvNormAct, PyramidPooling, ResizeLike
 
-PIXEL_MEAN = (123.675, 116.28, 103.53)
-PIXEL_STD = (58.395, 57.12, 57.375)
-"""RGB statistics of ImageNet, in 0–255."""
-
-CLASS_FEATURES = ("acf_sum", "acf_concat", "class_center", None)
-CONTEXTS = ("aspp", None)
+COMBINE = {"acf_sum": "sum", "acf_concat": "concat", "class_center": None}
+CLASS_FEATURES = (*COMBINE, None)
+CONTEXTS = ("aspp", "psp", None)
 
 
 @keras.saving.register_keras_serializable("acfnet_tf")
@@ -45,15 +34,16 @@ class ACFNet(keras.Model):
 
     Args:
         num_classes: N.
-        backbone: "resnet18", "resnet34", "resnet50", "resnet101" or "resnet152".
-        context: "aspp" puts ASPP between backbone and coarse segmentation.
+        backbone: "resnet101", or another one of `acfnet_tf.backbones.BACKBONES`.
+        context: what stands between backbone and coarse segmentation: "aspp", or "psp" (pyramid pooling).
         class_feature: what the fine segmentation is given of the class centers; None: there is one segmentation, the
             base network's own.
         channels: of class centers, attentional class feature, ASPP and fusion.
         aspp_rates: dilation rates of ASPP.
         output_stride: of the backbone.
-        backbone_width, stride_in, stem, conv_bias, batch_norm_epsilon: variant of the backbone; see
-            `acfnet_tf.backbones.resnet`.
+        backbone_width: of the backbone, relative to the original's 64: 32 halves the channels of all its layers.
+        stride_in, stem, conv_bias, batch_norm_epsilon: variant of a ResNet; see `acfnet_tf.backbones.resnet`.
+        pixel_mean, pixel_std: RGB in 0–255; the backbone is given (image − mean) / std.
         dtype: policy of all layers, such as "float32" or "mixed_bfloat16"; None: Keras's global one. Whatever it is,
             normalisation of the image, logits, probabilities and the means of class centers are float32.
 
@@ -77,7 +67,7 @@ class ACFNet(keras.Model):
         self,
         num_classes: int = 19,
         backbone: str = "resnet101",
-        context: Literal["aspp"] | None = "aspp",
+        context: Literal["aspp", "psp"] | None = "aspp",
         class_feature: Literal["acf_sum", "acf_concat", "class_center"] | None = "acf_sum",
         channels: int = 512,
         aspp_rates: Sequence[int] = (12, 24, 36),
@@ -87,6 +77,8 @@ class ACFNet(keras.Model):
         stem: Literal["7x7", "deep_64", "deep_128"] = "7x7",
         conv_bias: bool = False,
         batch_norm_epsilon: float = 1e-5,
+        pixel_mean: Sequence[float] = PIXEL_MEAN,
+        pixel_std: Sequence[float] = PIXEL_STD,
         dtype: str | dict[str, Any] | keras.DTypePolicy | None = None,
         **kwargs: Any,
     ) -> None:
@@ -94,18 +86,20 @@ class ACFNet(keras.Model):
             raise ValueError(f"context must be one of {CONTEXTS}, not {context!r}")
         if class_feature not in CLASS_FEATURES:
             raise ValueError(f"class_feature must be one of {CLASS_FEATURES}, not {class_feature!r}")
+        if backbone in READY_MADE and context is not None:
+            raise ValueError(f"{backbone} has its own context: set context to None")
         epsilon = batch_norm_epsilon
 
         with _dtype_policy(dtype):
             # === Base network: feature map, coarse and auxiliary segmentation ===
             images = keras.Input((None, None, 3), name="images")
             normalized = keras.layers.Normalization(
-                mean=PIXEL_MEAN,
-                variance=[deviation**2 for deviation in PIXEL_STD],
+                mean=list(pixel_mean),
+                variance=[deviation**2 for deviation in pixel_std],
                 dtype="float32",
                 name="normalization",
             )(images)
-            *_, next_to_last, features = resnet(
+            features, next_to_last, backbone_layers = extract_features(
                 normalized,
                 backbone,
                 output_stride=output_stride,
@@ -117,27 +111,19 @@ class ACFNet(keras.Model):
             )
             if context == "aspp":
                 features = ASPP(channels, aspp_rates, epsilon=epsilon, name="aspp")(features)
+            elif context == "psp":
+                features = PyramidPooling(channels, epsilon=epsilon, name="psp")(features)
             auxiliary = ConvNormAct(channels // 2, 3, epsilon=epsilon, name="aux_conv")(next_to_last)
             aux = _classifier(num_classes, "aux")(auxiliary)
 
-            # === ACF module and fusion ===
+            # === ACF module ===
             if class_feature is None:
                 outputs = {"fine": _classifier(num_classes, "fine")(features), "aux": aux}
             else:
                 coarse = _classifier(num_classes, "coarse")(features)
-                probabilities = keras.layers.Softmax(dtype="float32", name="coarse_probabilities")(coarse)
-                centers = ClassCenterBlock(channels, name="class_centers")(features, probabilities)
-                if class_feature == "class_center":
-                    fused = ClassCenterFusion(channels, name="fusion")(features, centers)
-                else:
-                    attended = ClassAttentionBlock(
-                        channels, combine=class_feature.removeprefix("acf_"), name="class_attention"
-                    )(centers, probabilities)
-                    attended = _norm_act(attended, epsilon, "class_attention")
-                    fused = keras.layers.Concatenate(name="fusion_concat")([attended, features])
-                    fused = Conv2D(channels, 1, use_bias=False, kernel_initializer="he_normal", name="fusion")(fused)
-                fused = _norm_act(fused, epsilon, "fusion")
-                outputs = {"fine": _classifier(num_classes, "fine")(fused), "coarse": coarse, "aux": aux}
+                acf = AttentionalClassFeature(channels, COMBINE[class_feature], epsilon=epsilon, name="acf")
+                refined = acf(features, coarse)
+                outputs = {"fine": _classifier(num_classes, "fine")(refined), "coarse": coarse, "aux": aux}
 
             # === Functional model ===
             outputs = {head: ResizeLike(name=f"{head}_upsampled")(logits, images) for head, logits in outputs.items()}
@@ -156,11 +142,15 @@ class ACFNet(keras.Model):
         self.stem = stem
         self.conv_bias = conv_bias
         self.batch_norm_epsilon = batch_norm_epsilon
+        self.pixel_mean = tuple(pixel_mean)
+        self.pixel_std = tuple(pixel_std)
+        self.backbone_layers = backbone_layers  # the names of those that pretrained weights are for
 
     @property
     def head_variables(self) -> list[keras.Variable]:
         """The trainable variables behind the backbone, which pretrained weights do not cover."""
-        return [variable for variable in self.trainable_variables if not variable.path.startswith(("stem_", "stage"))]
+        backbone = {id(variable) for name in self.backbone_layers for variable in self.get_layer(name).variables}
+        return [variable for variable in self.trainable_variables if id(variable) not in backbone]
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -176,6 +166,8 @@ class ACFNet(keras.Model):
             "stem": self.stem,
             "conv_bias": self.conv_bias,
             "batch_norm_epsilon": self.batch_norm_epsilon,
+            "pixel_mean": self.pixel_mean,
+            "pixel_std": self.pixel_std,
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
             "name": self.name,
         }
@@ -198,9 +190,3 @@ def _dtype_policy(dtype: str | dict[str, Any] | keras.DTypePolicy | None) -> Ite
 
 def _classifier(num_classes: int, head: str) -> Conv2D:
     return Conv2D(num_classes, 1, dtype="float32", name=f"{head}_logits")
-
-
-def _norm_act(x: keras.KerasTensor, epsilon: float, name: str) -> keras.KerasTensor:
-    """Synchronised BatchNorm and ReLU behind a convolution that is not a `ConvNormAct`."""
-    x = SyncBatchNorm(epsilon=epsilon, name=f"{name}_norm")(x)
-    return keras.layers.ReLU(name=f"{name}_act")(x)

@@ -10,30 +10,34 @@ import keras
 import tensorflow as tf
 
 from acfnet_tf.config import ConfigError, ModelConfig
-from acfnet_tf.layers import ASPP, ConvNormAct
+from acfnet_tf.layers import ASPP, ConvNormAct, PyramidPooling
 from acfnet_tf.models.acfnet import ACFNet
 
 
 def create_model(config: ModelConfig, precision: str = "float32", rematerialize: bool = False) -> ACFNet:
-    """A new model with random weights.
+    """A new model with random weights, whatever `config.weights` says; see `find_weights`.
 
     Args:
         config: of the network; 19 classes where it does not say how many.
         precision: dtype policy of the layers: "float32", "mixed_bfloat16" or "mixed_float16".
-        rematerialize: keep of every `ConvNormAct` and of ASPP the input only and compute the rest a second time in the
-            backward pass: less memory, more time. It is not saved with the model.
+        rematerialize: keep of every `ConvNormAct`, ASPP and pyramid pooling the input only and compute the rest a
+            second time in the backward pass: less memory, more time. It is not saved with the model.
 
     Raises:
         ConfigError: a choice that the model does not have.
     """
     try:
         arguments = dataclasses.asdict(config) | {"num_classes": config.num_classes or 19}
+        for name in ("weights", "initialization"):  # are the matter of `find_weights`
+            del arguments[name]
         model = ACFNet(**arguments, dtype=precision)
     except ValueError as error:
         raise ConfigError(f"model: {error}") from error
     if rematerialize:
         for layer in model.layers:
-            if isinstance(layer, (ASPP, ConvNormAct)):  # outermost ones: nested in each other, they multiply
+            if isinstance(
+                layer, (ASPP, PyramidPooling, ConvNormAct)
+            ):  # outermost ones: nested in each other, they multiply
                 _rematerialize(layer)
     return model
 

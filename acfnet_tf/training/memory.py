@@ -5,19 +5,15 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import keras
 import psutil
-import tensorflow as tf
 
 from acfnet_tf.config import ConfigError, Experiment
+from acfnet_tf.models.acfnet import ACFNet
+from acfnet_tf.models.complexity import complexity
 from acfnet_tf.training.strategy import Workers
 
-ACTIVATION_COPIES = 1.1
-"""Memory that a sample takes in a training step, over the size of all layer outputs for it: what backpropagation
-keeps."""
-
-REMATERIALIZED_COPIES = 0.6
-"""The same with `train.rematerialize`."""
+ACTIVATION_COPIES = 1.2
+"""Memory that a sample takes in a training step, over the size of what its backward pass reads of the forward pass."""
 
 VARIABLE_COPIES = 5
 """Memory that a step takes whatever the batch, over the size of the weights: gradients, their sums over
@@ -28,7 +24,7 @@ USABLE = 0.9
 """Share of the available memory that is planned for."""
 
 
-def choose_micro_batch(model: keras.Model, experiment: Experiment, workers: Workers) -> tuple[int, str]:
+def choose_micro_batch(model: ACFNet, experiment: Experiment, workers: Workers) -> tuple[int, str]:
     """The largest micro-batch that divides a replica's batch and fits into memory, or the one that is set.
 
     Workers agree on the smallest of theirs.
@@ -70,15 +66,12 @@ def _how(micro_batch: int, replica_batch: int) -> str:
     )
 
 
-def training_bytes(model: keras.Model, size: tuple[int, int], rematerialize: bool = False) -> tuple[int, int]:
+def training_bytes(model: ACFNet, size: tuple[int, int], rematerialize: bool = False) -> tuple[int, int]:
     """Estimated bytes of a training step: (whatever the batch, for each sample of that height and width)."""
-    outputs = [layer.output for layer in model.layers]
-    probe = keras.Model(model.inputs, keras.tree.flatten(outputs))
-    specs = probe.compute_output_spec(keras.KerasTensor((1, *size, 3), dtype="float32"))
-    activations = sum(math.prod(spec.shape) * tf.as_dtype(spec.dtype).size for spec in specs)
-    copies = REMATERIALIZED_COPIES if rematerialize else ACTIVATION_COPIES
+    activations = sum(part.activation_bytes for part in complexity(model, size))
     mixed = model.dtype_policy.name != "float32"
-    return (VARIABLE_COPIES + mixed + rematerialize) * model.count_params() * 4, round(copies * activations)
+    fixed = (VARIABLE_COPIES + mixed + rematerialize) * model.count_params() * 4
+    return fixed, round(ACTIVATION_COPIES * activations)
 
 
 def _available_bytes(workers: Workers) -> float:

@@ -1,4 +1,4 @@
-"""SGD with momentum, poly learning rate and L2 weight decay (Section 4.2)."""
+"""SGD with momentum, poly learning rate and L2 weight decay (Section 4.2); AdamW for transformers."""
 
 from __future__ import annotations
 
@@ -11,35 +11,28 @@ import tensorflow as tf
 from acfnet_tf.config import TrainConfig
 
 
-@keras.saving.register_keras_serializable("acfnet_tf")
-class L2SGD(keras.optimizers.SGD):
-    """SGD whose weight decay is the gradient of an L2 penalty: l2 · variable is added to the gradient, before momentum.
-
-    Keras's own `weight_decay` is decoupled from gradient and momentum, which at momentum 0.9 makes it about ten times
-    weaker. As in the paper's framework it applies to every trainable variable.
+class Trainer:
+    """What every optimizer here has beside its rule; a class to be mixed into one of Keras's.
 
     Gradients are handed in *summed over the replicas*, so that `global_clipnorm` clips that of the global batch.
 
     Args:
         learning_rate: number or schedule.
-        momentum: of SGD.
-        l2: the paper's weight decay.
         multipliers: of the learning rate, by the path of the variable; 1 for all others.
         average_momentum: where given, a moving average of the weights is kept: average = average_momentum · average +
             (1 − average_momentum) · weight after every step. (Keras's own, `use_ema`, fails on several replicas.)
+        **kwargs: of the optimizer.
     """
 
     def __init__(
         self,
         learning_rate: Any = 0.01,
-        momentum: float = 0.9,
-        l2: float = 0.0,
         multipliers: Mapping[str, float] | None = None,
         average_momentum: float | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(learning_rate, momentum=momentum, **kwargs)
-        self.l2, self.multipliers, self.average_momentum = l2, dict(multipliers or {}), average_momentum
+        super().__init__(learning_rate, **kwargs)
+        self.multipliers, self.average_momentum = dict(multipliers or {}), average_momentum
         self.averages: list[keras.Variable] = []
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
@@ -55,7 +48,6 @@ class L2SGD(keras.optimizers.SGD):
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
         index = self._get_variable_index(variable)
         multiplier = self.multipliers.get(self._trainable_variables[index].path, 1.0)
-        gradient += self.l2 * tf.cast(variable, gradient.dtype)
         super().update_step(gradient, variable, learning_rate * multiplier)
         if self.averages:
             average = self.averages[index]
@@ -65,11 +57,36 @@ class L2SGD(keras.optimizers.SGD):
         return grads_and_vars  # they are summed already
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {
-            "l2": self.l2,
-            "multipliers": self.multipliers,
-            "average_momentum": self.average_momentum,
-        }
+        return super().get_config() | {"multipliers": self.multipliers, "average_momentum": self.average_momentum}
+
+
+@keras.saving.register_keras_serializable("acfnet_tf")
+class L2SGD(Trainer, keras.optimizers.SGD):
+    """SGD whose weight decay is the gradient of an L2 penalty: l2 · variable is added to the gradient, before momentum.
+
+    Keras's own `weight_decay` is decoupled from gradient and momentum, which at momentum 0.9 makes it about ten times
+    weaker. As in the paper's framework it applies to every trainable variable.
+
+    Args:
+        learning_rate: number or schedule.
+        l2: the paper's weight decay.
+        **kwargs: of `Trainer` and Keras's SGD.
+    """
+
+    def __init__(self, learning_rate: Any = 0.01, l2: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(learning_rate, **kwargs)
+        self.l2 = l2
+
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
+        super().update_step(gradient + self.l2 * tf.cast(variable, gradient.dtype), variable, learning_rate)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"l2": self.l2}
+
+
+@keras.saving.register_keras_serializable("acfnet_tf")
+class AdamW(Trainer, keras.optimizers.AdamW):
+    """Adam with decoupled weight decay, of kernels only: what transformers are trained with."""
 
 
 def create_schedule(config: TrainConfig) -> keras.optimizers.schedules.LearningRateSchedule:
@@ -79,20 +96,23 @@ def create_schedule(config: TrainConfig) -> keras.optimizers.schedules.LearningR
     )
 
 
-def create_optimizer(config: TrainConfig, heads: Sequence[keras.Variable] = ()) -> L2SGD:
-    """The paper's optimizer.
+def create_optimizer(config: TrainConfig, heads: Sequence[keras.Variable] = ()) -> L2SGD | AdamW:
+    """The paper's optimizer, or AdamW.
 
     Args:
         config: learning rate, momentum, weight decay, clipping, averaging.
         heads: variables whose learning rate is multiplied by `config.head_lr_multiplier`.
     """
-    return L2SGD(
-        create_schedule(config),
-        momentum=config.momentum,
-        l2=config.weight_decay,
-        multipliers={variable.path: config.head_lr_multiplier for variable in heads},
-        average_momentum=config.ema_momentum,
-        global_clipnorm=config.clip_norm,
+    common = {
+        "multipliers": {variable.path: config.head_lr_multiplier for variable in heads},
+        "average_momentum": config.ema_momentum,
+        "global_clipnorm": config.clip_norm,
         # A name of its own choice would count up, and a checkpoint knows variables by name.
-        name="sgd",
-    )
+        "name": config.optimizer,
+    }
+    schedule = create_schedule(config)
+    if config.optimizer == "sgd":
+        return L2SGD(schedule, l2=config.weight_decay, momentum=config.momentum, **common)
+    optimizer = AdamW(schedule, weight_decay=config.weight_decay, beta_1=config.momentum, **common)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
+    return optimizer

@@ -18,12 +18,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from acfnet_tf.config import ConfigError, Experiment, UserError, differences
+from acfnet_tf.config import PRESCRIBED, ConfigError, Experiment, UserError, differences
 from acfnet_tf.data.class_file import read_class_file
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.labels.cityscapes import CITYSCAPES
 from acfnet_tf.files import write_atomically
-from acfnet_tf.inference.loading import MODEL_FILE
+from acfnet_tf.models.loading import MODEL_FILE
 from acfnet_tf.training.checkpoints import Checkpoints
 
 CONFIG_FILE, CLASSES_FILE = "config.json", "classes.json"
@@ -63,10 +63,6 @@ class RunFolder:
         if writes and (self.path / CONFIG_FILE).exists():
             check_same_run(self.path, experiment)
             _check_same_classes(self.path, read_classes(self.path), classes)
-
-    def is_new(self) -> bool:
-        """Whether there is no checkpoint to continue from. Only the one that writes can tell."""
-        return self.writes and not any((self.path / "checkpoints").glob("step_*"))
 
     @contextlib.contextmanager
     def open(self) -> Iterator[None]:
@@ -216,6 +212,11 @@ def _readable_write_errors(path: Path) -> Iterator[None]:
         raise UserError(f"cannot write {error.filename or f'into {path}'}: {error.strerror}") from error
 
 
+def has_checkpoint(run_dir: Path) -> bool:
+    """Whether there is a training to continue."""
+    return any((run_dir / "checkpoints").glob("step_*"))
+
+
 def read_config(run_dir: Path) -> Experiment:
     """The experiment of a run folder.
 
@@ -266,6 +267,11 @@ def check_same_run(path: Path, new: Experiment) -> None:
     old = read_config(path)
     if new.model.num_classes is None:
         old = dataclasses.replace(old, model=dataclasses.replace(old.model, num_classes=None))
+    if new.model.weights == old.model.weights != "none":  # which prescribe the same
+        prescribed = {name: getattr(new.model, name) for name in PRESCRIBED}
+    else:
+        prescribed = {"initialization": new.model.initialization}
+    old = dataclasses.replace(old, model=dataclasses.replace(old.model, **prescribed))
     if old.name != new.name:
         raise ConfigError(
             f"{path} holds a run of experiment {old.name!r}, not of {new.name!r}; choose another --run_dir"

@@ -12,7 +12,7 @@ from acfnet_tf.layers.norm import deferred_statistics
 from acfnet_tf.losses.segmentation import SegmentationLoss
 from acfnet_tf.replicas import replica_sum
 from acfnet_tf.training.loss_scale import LossScale
-from acfnet_tf.training.optimizer import L2SGD
+from acfnet_tf.training.optimizer import L2SGD, AdamW
 
 
 class TrainStep:
@@ -38,7 +38,7 @@ class TrainStep:
         self,
         strategy: tf.distribute.Strategy,
         model: keras.Model,
-        optimizer: L2SGD,
+        optimizer: L2SGD | AdamW,
         loss: SegmentationLoss,
         replica_batch: int,
         micro_batch: int,

@@ -88,6 +88,11 @@ class Workers:
             for value, end in zip(values, ends, strict=True)
         ]
 
+    def text_from_chief(self, text: str) -> str:
+        """The chief's text, of 64 KiB at most, on all workers. All must call it."""
+        (received,) = self.from_chief([np.array(text.encode(), "S65536")])
+        return received.item().decode()
+
     def check_agreement(self, **facts: Any) -> None:
         """Makes sure that all workers were started alike.
 

@@ -20,9 +20,10 @@ from acfnet_tf.data.source import open_data
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.losses import SegmentationLoss
 from acfnet_tf.models.create import create_model
+from acfnet_tf.models.weights import Initialization
 from acfnet_tf.training.batches import Batch, Batches
 from acfnet_tf.training.class_statistics import ClassStatistics
-from acfnet_tf.training.initialize import initialize_from
+from acfnet_tf.training.initialization import initialization_of_run
 from acfnet_tf.training.interruption import Interruption, Stopped
 from acfnet_tf.training.loss_scale import LossScale
 from acfnet_tf.training.memory import choose_micro_batch
@@ -69,11 +70,14 @@ def train(experiment: Experiment, run_dir: str | Path, data_dir: str | None = No
     with workers.noticing_losses():
         if workers.is_chief:
             check_same_run(Path(run_dir), experiment)  # before the data are looked into, which can take minutes
+        initialization = initialization_of_run(experiment.model, Path(run_dir), workers)
+        experiment = dataclasses.replace(experiment, model=initialization.config)
         with workers.chief_first():
             source = open_data(experiment.data, data_dir)
         experiment = _with_classes(experiment, len(source.classes))
         folder = RunFolder(run_dir, experiment, source.classes, writes=workers.is_chief)
-        training = _Training(experiment, folder, workers, source)
+        training = _Training(experiment, folder, workers, source, initialization)
+        del initialization  # which holds the weights
         with folder.open(), Interruption() as training.interruption:
             training.run()
             workers.gather(0)  # nobody leaves before the chief has written everything
@@ -89,7 +93,14 @@ class _Training:
 
     interruption: Interruption
 
-    def __init__(self, experiment: Experiment, folder: RunFolder, workers: Workers, source: DataSource) -> None:
+    def __init__(
+        self,
+        experiment: Experiment,
+        folder: RunFolder,
+        workers: Workers,
+        source: DataSource,
+        initialization: Initialization,
+    ) -> None:
         config, strategy = experiment.train, workers.strategy
         self.experiment, self.config, self.workers, self.folder = experiment, config, workers, folder
         self.classes = source.classes
@@ -104,8 +115,7 @@ class _Training:
         with strategy.scope():
             self.model = create_model(experiment.model, config.precision, config.rematerialize)
             self.optimizer = create_optimizer(config, self.model.head_variables)
-            if config.init_from and folder.is_new():
-                self._say(initialize_from(self.model, config.init_from))
+            self._say(initialization.assign(self.model))
             self.optimizer.build(self.model.trainable_variables)
             loss_scale = LossScale() if config.precision == "mixed_float16" else None
         # Float32 and averaged weights, whatever is trained with: what is validated is what is saved.
@@ -261,7 +271,7 @@ class _Training:
         )
 
     def _say(self, text: str) -> None:
-        if self.workers.is_chief:
+        if self.workers.is_chief and text:
             Progress.write(text)
 
 

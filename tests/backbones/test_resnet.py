@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from acfnet_tf.backbones import ARCHITECTURES, resnet
+from acfnet_tf.backbones.resnet import ARCHITECTURES, resnet
 from acfnet_tf.layers import ConvNormAct
 from tests.oracle import assert_close
 from tests.saving import randomize

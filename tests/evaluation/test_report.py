@@ -30,6 +30,7 @@ def report(tmp_path):
             tmp_path / "runs" / "acf_aspp",
             matrices,
             model="model.keras, run by tensorflow",
+            initialization="resnet101.pth (sha256 0123456789ab)",
             class_names=NAMES,
             evaluation=EvaluationConfig(flip=True),
             samples=samples,
@@ -55,6 +56,7 @@ def test_markdown(report):
     assert "| fine | 66.7 | 50.0 | – | 58.33 |" in lines
     for fact in (
         "Model: model.keras, run by tensorflow",
+        "Initialised from: resnet101.pth (sha256 0123456789ab)",
         "Data: Cityscapes in /data/cityscapes, split val, 3 images",
         "10×20 (2), 10×5 (1); batch size 1",
         "whole image, one scale (1.0), with left-right flip",

@@ -29,6 +29,7 @@ ROWS = [
     (None, "acf_sum"),
     ("aspp", None),
     ("aspp", "acf_sum"),
+    ("psp", "acf_sum"),
 ]
 every_row = pytest.mark.parametrize(("context", "class_feature"), ROWS)
 rows_with_centers = pytest.mark.parametrize(("context", "class_feature"), [row for row in ROWS if row[1]])
@@ -113,15 +114,15 @@ def test_an_image_of_the_mean_color_is_zero_once_normalised():
 def expected_heads(model: ACFNet, features: np.ndarray, next_to_last: np.ndarray, size: tuple[int, int]) -> dict:
     """Section 3.2 in float64 from the feature maps on: Eq. 2, Eq. 3 or 5, fusion, classifiers, upsampling."""
 
-    def weights(name: str) -> list[np.ndarray]:
-        return [weight.numpy() for weight in model.get_layer(name).weights]
+    def weights(layer: keras.layers.Layer) -> list[np.ndarray]:
+        return [weight.numpy() for weight in layer.weights]
 
     def norm_relu(inputs: np.ndarray, norm: keras.layers.BatchNormalization) -> np.ndarray:
         statistics = norm.gamma.numpy(), norm.beta.numpy(), norm.moving_mean.numpy(), norm.moving_variance.numpy()
         return np.maximum(oracle.batch_norm(inputs, *statistics, norm.epsilon), 0)
 
     def classify(inputs: np.ndarray, head: str) -> np.ndarray:
-        kernel, bias = weights(f"{head}_logits")
+        kernel, bias = weights(model.get_layer(f"{head}_logits"))
         return oracle.conv1x1(inputs, kernel[0, 0], bias)
 
     aux_conv = model.get_layer("aux_conv")
@@ -131,16 +132,17 @@ def expected_heads(model: ACFNet, features: np.ndarray, next_to_last: np.ndarray
         logits["fine"] = classify(features, "fine")
     else:
         logits["coarse"] = classify(features, "coarse")
+        acf = model.get_layer("acf")
         probabilities = oracle.softmax(logits["coarse"])
-        centers = oracle.class_centers(features, probabilities, *weights("class_centers"))
+        centers = oracle.class_centers(features, probabilities, *weights(acf.class_centers))
         if model.class_feature == "class_center":
-            fused = oracle.class_center_fusion(features, centers, *weights("fusion"))
+            fused = oracle.class_center_fusion(features, centers, *weights(acf.fusion))
         else:
             attention = {"acf_sum": oracle.class_attention_sum, "acf_concat": oracle.class_attention_concat}
-            attended = attention[model.class_feature](centers, probabilities, *weights("class_attention"))
-            attended = norm_relu(attended, model.get_layer("class_attention_norm"))
-            fused = oracle.conv1x1(np.concatenate([attended, features], axis=-1), weights("fusion")[0][0, 0])
-        logits["fine"] = classify(norm_relu(fused, model.get_layer("fusion_norm")), "fine")
+            attended = attention[model.class_feature](centers, probabilities, *weights(acf.class_attention))
+            attended = norm_relu(attended, acf.attention_norm)
+            fused = oracle.conv1x1(np.concatenate([attended, features], axis=-1), weights(acf.fusion)[0][0, 0])
+        logits["fine"] = classify(norm_relu(fused, acf.fusion_norm), "fine")
     return {head: oracle.resize_bilinear(value, *size) for head, value in logits.items()}
 
 
@@ -156,15 +158,6 @@ def test_logits_equal_the_paper_s_equations(context, class_feature):
     for head, logits in expected.items():
         assert logits.std() > 1e-2, "the comparison would be of nothing"
         assert_close(actual[head], logits, 1e-4)
-
-
-@rows_with_centers
-def test_the_coarse_probabilities_are_a_softmax_over_classes(context, class_feature):
-    model = shared(context, class_feature)
-    layer = model.get_layer("coarse_probabilities")
-    logits, probabilities = keras.Model(model.input, [layer.input, layer.output])(images(33, 17))
-    assert_close(probabilities, oracle.softmax(logits.numpy()))
-    assert_close(tf.reduce_sum(probabilities, axis=-1), np.ones(probabilities.shape[:3]))
 
 
 @rows_with_centers
@@ -194,7 +187,7 @@ def test_all_batch_norms_are_synchronised(context, class_feature):
     norms = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
     backbone_and_aux = 20 + 1
     heads = {None: 0, "class_center": 1, "acf_concat": 2, "acf_sum": 2}[class_feature]
-    assert len(norms) == backbone_and_aux + 5 * (context == "aspp") + heads
+    assert len(norms) == backbone_and_aux + 5 * (context is not None) + heads
     assert all(norm.synchronized for norm in norms)
 
 
@@ -235,8 +228,7 @@ def test_a_saved_model_loads_in_a_process_that_only_imports_the_package(tmp_path
 def test_under_a_mixed_policy_logits_are_float32_and_not_rounded(mixed_policy, context, class_feature):
     model = tiny(context, class_feature)
     assert {weight.dtype for weight in model.trainable_weights} == {"float32"}
-    assert model.get_layer("coarse_probabilities").output.dtype == "float32"
-    assert model.get_layer("class_centers").output.dtype == model.compute_dtype == mixed_policy.removeprefix("mixed_")
+    assert model.get_layer("acf").output.dtype == model.compute_dtype == mixed_policy.removeprefix("mixed_")
     for logits in model(images(17, 17)).values():
         assert logits.dtype == tf.float32
         assert np.isfinite(logits).all()
@@ -264,7 +256,7 @@ def test_a_model_of_a_mixed_policy_survives_saving(mixed_policy, tmp_path):
 def test_dtype_is_the_policy_of_all_layers_also_once_saved(tmp_path, dtype):
     model = tiny("aspp", "acf_sum", dtype=dtype)
     model.save(tmp_path / "model.keras")
-    exact = {"normalization", "coarse_probabilities", "aux_logits", "coarse_logits", "fine_logits"}
+    exact = {"normalization", "aux_logits", "coarse_logits", "fine_logits"}
     for candidate in (model, keras.models.load_model(tmp_path / "model.keras")):
         assert candidate.dtype_policy == keras.dtype_policies.get(dtype)
         for layer in candidate._flatten_layers(include_self=False):
@@ -315,9 +307,11 @@ def test_a_training_step_changes_every_kernel():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"context": "psp"}, ["context", "'aspp'", "None", "'psp'"]),
+        ({"context": "crf"}, ["context", "'aspp'", "'psp'", "None", "'crf'"]),
         ({"class_feature": "acf"}, ["class_feature", "'acf_sum'", "'acf_concat'", "'class_center'", "None", "'acf'"]),
         ({"backbone": "vgg16"}, ["backbone", "resnet18", "resnet101", "'vgg16'"]),
+        ({"backbone": "segformer_b0"}, ["segformer_b0 has its own context: set context to None"]),
+        ({"backbone": "segformer_b0", "context": None}, ["segformer_b0 has fixed strides", "output_stride to 32"]),
         ({"backbone": "resnet18", "output_stride": 4}, ["output_stride", "8, 16 or 32", "4"]),
         ({"backbone": "resnet50", "stride_in": "7x7"}, ["stride_in", "3x3", "1x1", "7x7"]),
         ({"backbone": "resnet18", "stem": "deep"}, ["stem", "7x7", "deep_64", "deep_128", "'deep'"]),

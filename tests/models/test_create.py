@@ -78,7 +78,7 @@ def test_each_layer_is_recomputed_once_in_the_backward_pass(monkeypatch):
     monkeypatch.setattr(SyncBatchNorm, "call", counted)
     tf.function(loss_and_gradients)(model, IMAGES, at_gradient)
     assert set(calls["forward"].values()) == set(calls["gradient"].values()) == {1}
-    assert calls["forward"].keys() - calls["gradient"].keys() == {"class_attention_norm", "fusion_norm"}
+    assert calls["forward"].keys() - calls["gradient"].keys() == {"acf/attention_norm", "acf/fusion_norm"}
 
 
 def test_a_rematerialised_model_is_saved_like_any_other(tmp_path):

@@ -60,6 +60,18 @@ def test_averages_of_the_weights_follow_every_step():
         assert float(optimizer.averages[0]) == pytest.approx(expected, rel=1e-3)
 
 
+def test_adamw_decays_kernels_only_apart_from_the_gradient():
+    config = TrainConfig(
+        optimizer="adamw", learning_rate=0.1, weight_decay=0.01, head_lr_multiplier=2.0, ema_momentum=0.0
+    )
+    kernel, head, bias = (keras.Variable(2.0, name=name) for name in ("kernel", "head_kernel", "bias"))
+    optimizer = create_optimizer(config, [head])
+    # Adam's first step is the learning rate, whatever the size of the gradient.
+    expected = [2 - 2 * 0.1 * 0.01 - 0.1, 2 - 2 * 0.1 * 0.01 - 0.2, 2 - 0.1]
+    assert apply(optimizer, [kernel, head, bias], 0.5, 3.0, 0.001) == pytest.approx(expected, rel=1e-3)
+    assert [float(average) for average in optimizer.averages] == pytest.approx(expected, rel=1e-3)
+
+
 def test_optimizer_is_rebuilt_from_its_config():
     config = keras.optimizers.serialize(L2SGD(0.1, momentum=0.8, l2=0.02))
     rebuilt = keras.optimizers.deserialize(config)

@@ -84,13 +84,13 @@ def test_heads_that_do_not_learn_stay_as_they_were(tiny_scenes, tmp_path):
     settings = ("train.steps=2", "train.head_lr_multiplier=0", "train.checkpoint_every=1", "train.learning_rate=0.01")
     train(tiny_experiment("acf_aspp", *settings), tmp_path, str(tiny_scenes))
     first, second = (np.load(tmp_path / "checkpoints" / f"step_0000000{step}.npz") for step in (1, 2))
-    for name in ("fine_logits/kernel", "class_attention/kernel", "aspp/projection/conv/kernel", "aux_logits/bias"):
+    for name in ("fine_logits/kernel", "acf/class_attention/kernel", "aspp/projection/conv/kernel", "aux_logits/bias"):
         np.testing.assert_array_equal(first[name], second[name])
     assert (first["stem_conv1/conv/kernel"] != second["stem_conv1/conv/kernel"]).any()
 
 
 def test_a_run_begins_with_the_weights_of_another(plain, tiny_scenes, tmp_path, capfd):
-    settings = ("train.learning_rate=1e-12", "train.steps=2", "train.checkpoint_every=1", f"train.init_from={plain}")
+    settings = ("train.learning_rate=1e-12", "train.steps=2", "train.checkpoint_every=1", f"model.weights={plain}")
     train(tiny_experiment("acf_sum", *settings), tmp_path, str(tiny_scenes))
     printed = capfd.readouterr().out
     assert f"Initialised from {plain}" in printed
@@ -121,7 +121,7 @@ def test_tensorboard_shows_numbers_images_and_the_configuration(plain, tiny_scen
         ("train.clip_norm=0", r"train\.clip_norm = 0\.0: expected more than 0"),
         ("train.ema_momentum=1", r"train\.ema_momentum = 1\.0: expected none, or a number in \[0, 1\)"),
         ("train.head_lr_multiplier=-1", r"train\.head_lr_multiplier = -1\.0: expected 0 or more"),
-        ("train.init_from=/no/such/run", r"no model at /no/such/run"),
+        ("model.weights=/no/such/run", r"/no/such/run"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused_and_leave_nothing(setting, message, tiny_scenes, tmp_path):

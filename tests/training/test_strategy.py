@@ -82,6 +82,7 @@ def test_a_worker_on_its_own_has_everything(lonely):
     values = [np.float32([[-0.0, 1.5, np.nan]]), np.int64(3), np.zeros((0, 2), np.float32)]
     for value, received in zip(values, lonely.from_chief(values), strict=True):
         assert (received.tobytes(), received.shape, received.dtype) == (value.tobytes(), value.shape, value.dtype)
+    assert lonely.text_from_chief("α" * 100) == "α" * 100
     lonely.check_agreement(settings="anything")
 
 

