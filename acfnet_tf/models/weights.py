@@ -15,7 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from acfnet_tf.backbones.pretrained.find import find_pretrained
+from acfnet_tf.backbones.pretrained.find import WORDS, find_pretrained
 from acfnet_tf.backbones.pretrained.pretrained import Pretrained
 from acfnet_tf.config import PRESCRIBED, ConfigError, ModelConfig, UserError
 from acfnet_tf.models.acfnet import ACFNet
@@ -47,7 +47,7 @@ def find_weights(config: ModelConfig) -> Initialization:
         UserError: they are not to be had, cannot be read, or are of another network.
     """
     path = Path(config.weights)
-    if path.is_dir() or _is_acfnet_file(path):
+    if (config.weights not in WORDS and path.is_dir()) or _is_acfnet_file(path):
         return _from_acfnet(config, path)
     found = find_pretrained(config.weights, config.backbone, config.backbone_width)
     if found is None:
@@ -98,7 +98,7 @@ def _from_acfnet(config: ModelConfig, path: Path) -> Initialization:
     )
 
 
-def _take_variables(model: keras.Model, source: ACFNet, name: str) -> str:
+def _take_variables(model: ACFNet, source: ACFNet, name: str) -> str:
     """Takes the variables of the same path and shape: all, but for those that depend on the number of classes."""
     ours = {variable.path: variable for variable in model.variables}
     theirs = {variable.path: variable for variable in source.variables}
@@ -107,8 +107,11 @@ def _take_variables(model: keras.Model, source: ACFNet, name: str) -> str:
     for path in taken:
         ours[path].assign(theirs[path].numpy())
     reshaped = [f"{path} {theirs[path].shape} → {ours[path].shape}" for path in common if path not in taken]
+    headline = f"Initialised from {name}: {len(taken)} of {len(ours)} variables taken."
+    if source.num_classes != model.num_classes:
+        headline += f" It has {source.num_classes} classes, this model {model.num_classes}."
     return _report(
-        f"Initialised from {name}: {len(taken)} of {len(ours)} variables taken.",
+        headline,
         {
             "re-initialised, of another shape in the source": reshaped,
             "new, not in the source": _count(path for path in ours if path not in theirs),

@@ -11,7 +11,7 @@ import tensorflow as tf
 from acfnet_tf.config import TrainConfig
 
 
-class Trainer:
+class OptimizerMixin:
     """What every optimizer here has beside its rule; a class to be mixed into one of Keras's.
 
     Gradients are handed in *summed over the replicas*, so that `global_clipnorm` clips that of the global batch.
@@ -61,7 +61,7 @@ class Trainer:
 
 
 @keras.saving.register_keras_serializable("acfnet_tf")
-class L2SGD(Trainer, keras.optimizers.SGD):
+class L2SGD(OptimizerMixin, keras.optimizers.SGD):
     """SGD whose weight decay is the gradient of an L2 penalty: l2 · variable is added to the gradient, before momentum.
 
     Keras's own `weight_decay` is decoupled from gradient and momentum, which at momentum 0.9 makes it about ten times
@@ -70,7 +70,7 @@ class L2SGD(Trainer, keras.optimizers.SGD):
     Args:
         learning_rate: number or schedule.
         l2: the paper's weight decay.
-        **kwargs: of `Trainer` and Keras's SGD.
+        **kwargs: of `OptimizerMixin` and Keras's SGD.
     """
 
     def __init__(self, learning_rate: Any = 0.01, l2: float = 0.0, **kwargs: Any) -> None:
@@ -85,7 +85,7 @@ class L2SGD(Trainer, keras.optimizers.SGD):
 
 
 @keras.saving.register_keras_serializable("acfnet_tf")
-class AdamW(Trainer, keras.optimizers.AdamW):
+class AdamW(OptimizerMixin, keras.optimizers.AdamW):
     """Adam with decoupled weight decay, of kernels only: what transformers are trained with."""
 
 

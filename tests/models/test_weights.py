@@ -57,6 +57,7 @@ def test_with_other_classes_all_but_the_variables_of_classes_are_taken(tmp_path,
         np.testing.assert_array_equal(value, (fresh if path in of_classes else source)[path], err_msg=path)
         assert (f"{path} {source[path].shape} → {value.shape}" in report) == (path in of_classes)
     assert f"{len(source) - len(of_classes)} of {len(source)} variables taken" in report
+    assert "It has 5 classes, this model 7" in report
     assert "re-initialised" in report and "new" not in report and "left" not in report
 
 
@@ -169,7 +170,9 @@ def test_weights_that_do_not_fit_are_named_and_nothing_is_taken(pretrained, faul
         np.testing.assert_array_equal(value, fresh[path])
 
 
-def test_none_is_random_and_says_so():
+def test_none_is_random_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "none").mkdir()  # a word is a word, whatever lies around
     found = find_weights(ModelConfig(5, "resnet18", weights="none"))
     assert found.config.initialization == "random weights"
     assert "random" in found.assign(tiny(5))
