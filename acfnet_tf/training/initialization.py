@@ -8,7 +8,7 @@ from pathlib import Path
 
 from acfnet_tf.config import PRESCRIBED, Experiment, ModelConfig, override_fields
 from acfnet_tf.models.weights import Initialization, find_weights
-from acfnet_tf.training.run_folder import has_checkpoint, read_config
+from acfnet_tf.training.run_folder import has_begun, read_config
 from acfnet_tf.training.strategy import Workers
 
 
@@ -29,7 +29,7 @@ def initialization_of_run(config: ModelConfig, run_dir: Path, workers: Workers) 
 
 def _find(config: ModelConfig, run_dir: Path) -> Initialization:
     """The weights that the configuration asks for. A run that has begun has them in its checkpoint."""
-    if not has_checkpoint(run_dir):
+    if not has_begun(run_dir):
         return find_weights(config)
     begun = read_config(run_dir).model
     prescribed = {name: getattr(begun, name) for name in PRESCRIBED}

@@ -212,9 +212,9 @@ def _readable_write_errors(path: Path) -> Iterator[None]:
         raise UserError(f"cannot write {error.filename or f'into {path}'}: {error.strerror}") from error
 
 
-def has_checkpoint(run_dir: Path) -> bool:
-    """Whether there is a training to continue."""
-    return any((run_dir / "checkpoints").glob("step_*"))
+def has_begun(run_dir: Path) -> bool:
+    """Whether the folder holds a training to continue."""
+    return (run_dir / CONFIG_FILE).exists() and any((run_dir / "checkpoints").glob("step_*"))
 
 
 def read_config(run_dir: Path) -> Experiment:

@@ -55,7 +55,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def small_acfnet():
-    keras.utils.set_random_seed(0)
+    keras.utils.set_random_seed(1)
     return acfnet_tf.ACFNet(N, "resnet18", channels=8, backbone_width=4, aspp_rates=(1, 2, 3))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import signal
 import sys
 import time
 from pathlib import Path
@@ -83,6 +84,15 @@ def test_a_server_that_goes_away_ends_the_work(tmp_path):
     assert len(asked) < 10
 
 
+@pytest.fixture
+def ctrl_c():
+    """Python's own handling of Ctrl-C, also where pytest was started with SIGINT ignored, as in the background."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_finishes_what_is_under_way(tmp_path):
     def client(file: Path) -> np.ndarray:
         if file.name == "05.png":

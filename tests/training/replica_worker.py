@@ -20,6 +20,8 @@ from unittest import mock
 import tensorflow as tf
 
 SETTINGS = (
+    # With seed 0 a rounding error opens a ReLU, after which weights differ by 2e-5; with others it is 2e-6 at most.
+    "train.seed=1",
     # Large steps make a chaotic system of the first ones: rounding errors grow by orders of magnitude.
     "train.learning_rate=0.003",
     # At the start no pixel is that hard, so that the hardest third of the pixels is what bootstrapping keeps.
