@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from acfnet_tf.backbones.pretrained.find import WORDS, find_pretrained
-from acfnet_tf.backbones.pretrained.pretrained import Pretrained
+from acfnet_tf.backbones.pretrained.pretrained import Pretrained, first_of
 from acfnet_tf.config import PRESCRIBED, ConfigError, ModelConfig, UserError
 from acfnet_tf.models.acfnet import ACFNet
 from acfnet_tf.models.create import create_model
@@ -138,7 +138,7 @@ def _take_layers(model: ACFNet, pretrained: Pretrained) -> str:
         "of another shape": [f"{name} {there} → {here}" for name, (there, here) in shapes.items() if there != here],
     }
     if any(wrong.values()):
-        differences = "; ".join(f"{kind}: {_shorten(names)}" for kind, names in wrong.items() if names)
+        differences = "; ".join(f"{kind}: {first_of(names, NAMES_SHOWN)}" for kind, names in wrong.items() if names)
         raise UserError(f"{pretrained.source} does not fit {model.backbone} (layers {differences})")
     for name, variables in ours.items():
         for variable, array in zip(variables, theirs[name], strict=True):
@@ -151,12 +151,9 @@ def _take_layers(model: ACFNet, pretrained: Pretrained) -> str:
 
 
 def _report(headline: str, kinds: dict[str, list[str]]) -> str:
-    return "\n".join([headline, *(f"  {kind}: {_shorten(names)}" for kind, names in kinds.items() if names)])
-
-
-def _shorten(names: list[str]) -> str:
-    more = f", and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
-    return ", ".join(names[:NAMES_SHOWN]) + more
+    return "\n".join(
+        [headline, *(f"  {kind}: {first_of(names, NAMES_SHOWN)}" for kind, names in kinds.items() if names)]
+    )
 
 
 def _count(paths: Iterable[str]) -> list[str]:

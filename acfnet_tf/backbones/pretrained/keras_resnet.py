@@ -9,7 +9,7 @@ from typing import NamedTuple
 import keras
 import numpy as np
 
-from acfnet_tf.backbones.pretrained.pretrained import IMAGENET_RGB, Pretrained
+from acfnet_tf.backbones.pretrained.pretrained import IMAGENET_RGB, Pretrained, first_of
 from acfnet_tf.backbones.resnet import ARCHITECTURES
 from acfnet_tf.config import UserError
 
@@ -18,7 +18,6 @@ CAFFE_RGB = {"pixel_mean": (123.68, 116.779, 103.939), "pixel_std": (1.0, 1.0, 1
 
 _UNIT = re.compile(r"(?P<package>conv|stack)(?P<stage>\d)_block(?P<block>\d+)_(?P<index>\d)_(?P<half>conv|bn)")
 _STEM = re.compile(r"conv1_(?P<half>conv|bn)")
-_NAMES_SHOWN = 4
 
 
 class _Package(NamedTuple):
@@ -80,7 +79,7 @@ def resnet_from_layers(layers: Mapping[str, Sequence[np.ndarray]], backbone: str
     if not packages:
         raise UserError(
             f"{source} holds no ResNet under the names of keras.applications or keras_hub, but the layers "
-            f"{_shorten(others)}"
+            f"{first_of(others)}"
         )
     package = _PACKAGES[packages[0]]
     units = {_our_name(name, package): name.rpartition("_")[0] for name in layers if name not in others}
@@ -89,10 +88,10 @@ def resnet_from_layers(layers: Mapping[str, Sequence[np.ndarray]], backbone: str
     missing = [f"{unit}_{half}" for unit in units.values() for half in ("conv", "bn") if f"{unit}_{half}" not in layers]
     missing += [name for name in _expected_units(backbone) if name not in units]
     if missing:
-        raise UserError(f"{source} lacks {len(missing)} layers of a {backbone}: {_shorten(missing)}")
+        raise UserError(f"{source} lacks {len(missing)} layers of a {backbone}: {first_of(missing)}")
     convolutions = [name for name in others if any(np.ndim(array) == 4 for array in layers[name])]
     if convolutions:
-        raise UserError(f"{source} has layers that a {backbone} has not: {_shorten(convolutions)}")
+        raise UserError(f"{source} has layers that a {backbone} has not: {first_of(convolutions)}")
 
     ours = {name: [*layers[f"{unit}_conv"], *layers[f"{unit}_bn"]] for name, unit in units.items()}
     if package.bgr:
@@ -140,8 +139,3 @@ def _expected_units(backbone: str) -> list[str]:
         if architecture.bottleneck or stage > 1:
             units.append(f"stage{stage}_block1_shortcut")
     return units
-
-
-def _shorten(names: Sequence[str]) -> str:
-    more = f", and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
-    return ", ".join(names[:_NAMES_SHOWN]) + more

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,3 +30,9 @@ class Pretrained:
     layers: Mapping[str, Sequence[np.ndarray]]
     settings: Mapping[str, Any]
     unused: Sequence[str] = field(default=())
+
+
+def first_of(names: Collection[str], shown: int = 4) -> str:
+    """The first of the names, for a message, and how many more there are."""
+    more = f", and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(list(names)[:shown]) + more

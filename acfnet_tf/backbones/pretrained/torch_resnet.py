@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 
 import numpy as np
 
-from acfnet_tf.backbones.pretrained.pretrained import IMAGENET_RGB, Pretrained
+from acfnet_tf.backbones.pretrained.pretrained import IMAGENET_RGB, Pretrained, first_of
 from acfnet_tf.backbones.resnet import ARCHITECTURES
 from acfnet_tf.config import UserError
 
@@ -44,7 +44,7 @@ def resnet_from_torch(arrays: Arrays, backbone: str, source: str) -> Pretrained:
     """
     naming = next((naming for naming, names in _STEMS.items() if f"{names[-1][0]}.weight" in arrays), None)
     if naming is None or np.ndim(arrays.get("layer1.0.conv1.weight", 0)) != 4:
-        raise UserError(f"{source} holds no ResNet, but tensors such as {_some(arrays)}")
+        raise UserError(f"{source} holds no ResNet, but tensors such as {first_of(arrays)}")
     _refuse_relatives(arrays, source)
     _refuse_other_depths(arrays, backbone, source)
 
@@ -124,17 +124,19 @@ def _check(arrays: Arrays, expected: Mapping[str, tuple[int, ...]], source: str)
     beside = [name for name in arrays if name not in expected and not name.endswith(".num_batches_tracked")]
     unused = [name for name in beside if _BEHIND_BACKBONE.fullmatch(name)]
     if strange := [name for name in beside if name not in unused]:
-        raise UserError(f"{source} has {len(strange)} tensors that our ResNets have not: {_some(strange)}")
+        raise UserError(f"{source} has {len(strange)} tensors that our ResNets have not: {first_of(strange)}")
     if missing := [name for name in expected if name not in arrays]:
-        raise UserError(f"{source} lacks {len(missing)} of the {len(expected)} tensors of a ResNet: {_some(missing)}")
+        raise UserError(
+            f"{source} lacks {len(missing)} of the {len(expected)} tensors of a ResNet: {first_of(missing)}"
+        )
     if misshapen := [
         f"{name} of {arrays[name].shape} instead of {shape}"
         for name, shape in expected.items()
         if arrays[name].shape != shape
     ]:
-        raise UserError(f"{source} has {len(misshapen)} tensors of unexpected shapes: {_some(misshapen)}")
+        raise UserError(f"{source} has {len(misshapen)} tensors of unexpected shapes: {first_of(misshapen)}")
     if invalid := [name for name in expected if not _is_finite(arrays[name])]:
-        raise UserError(f"{source} has {len(invalid)} tensors whose values are not finite floats: {_some(invalid)}")
+        raise UserError(f"{source} has {len(invalid)} tensors whose values are not finite floats: {first_of(invalid)}")
     return unused
 
 
@@ -146,7 +148,3 @@ def _to_keras(array: np.ndarray) -> np.ndarray:
     """float32, and (O, I, H, W) → (H, W, I, O)."""
     array = array.astype(np.float32, copy=False)
     return array.transpose(2, 3, 1, 0) if array.ndim == 4 else array
-
-
-def _some(names: Collection[str]) -> str:
-    return ", ".join(list(names)[:3]) + (", …" if len(names) > 3 else "")
