@@ -148,6 +148,7 @@ class TrainConfig:
 class EvaluationConfig:
     """How an image becomes labels: whole image, or sliding window, multi-scale and flip (Section 4.4) on request.
 
+    Evaluation also measures how well segments end where they should, within `boundary_widths` pixels of a boundary.
     Prediction refuses images of more than `max_pixels`, for which there may be no memory.
     """
 
@@ -157,6 +158,7 @@ class EvaluationConfig:
     multi_scale: bool = False
     scales: tuple[float, ...] = PAPER_SCALES
     flip: bool = False
+    boundary_widths: tuple[int, ...] = (1, 3, 5, 9)
     max_pixels: int = 2**25
 
 
@@ -187,6 +189,16 @@ class ServeConfig:
 
 
 @dataclass(frozen=True)
+class ExploreConfig:
+    """The page of `--mode=explore`. `docs/visualization.md` explains every field."""
+
+    host: str = "127.0.0.1"
+    port: int = 7860
+    max_upload_mib: int = 32
+    max_pixels: int = 2**22
+
+
+@dataclass(frozen=True)
 class Experiment:
     """One training recipe with its evaluation, and how the trained model is exported and served."""
 
@@ -197,6 +209,7 @@ class Experiment:
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)
     export: ExportConfig = field(default_factory=ExportConfig)
     serve: ServeConfig = field(default_factory=ServeConfig)
+    explore: ExploreConfig = field(default_factory=ExploreConfig)
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2) + "\n"

@@ -34,7 +34,7 @@ METRICS_COLUMNS = (
 )  # fmt: skip
 
 CHANGEABLE = (
-    "data.cache", "data.on_bad_file", "data.parallel_calls", "data.val_split", "evaluation.", "export.", "serve.",
+    "data.cache", "data.on_bad_file", "data.parallel_calls", "data.val_split", "evaluation.", "export.", "serve.", "explore.",
     "train.checkpoint", "train.log_every", "train.max_nonfinite_steps", "train.micro_batch", "train.rematerialize",
     "train.strategy", "train.validate", "train.xla",
 )  # fmt: skip

@@ -1,0 +1,106 @@
+"""What a network computes on its way to labels: features, class centers, attention (Sections 3.1 and 4.3)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from acfnet_tf.config import UserError
+from acfnet_tf.inference.predictor import HEADS
+
+_IMAGES = tf.TensorSpec([1, None, None, 3], tf.float32)
+
+
+class Inspection(NamedTuple):
+    """One image's forward pass in one piece, at the size of the feature maps (h, w). All arrays are float32.
+
+    Attributes:
+        size: (H, W) of the image.
+        features: {head: (h, w, C)}, what the last convolution of each head is given.
+        probabilities: {head: (h, w, N)}, softmax of its logits before they are enlarged. Those of the coarse head are
+            the attention over classes (Eq. 3): how much of each class center a position receives.
+        class_features: (h, w, C'), F' of Eq. 2, of which the centers are means; None without class centers.
+        centers: (N, C'), Eq. 2; None without class centers.
+        attends: whether positions attend to the centers (ACF), or all get the same (the "class center" ablation).
+    """
+
+    size: tuple[int, int]
+    features: dict[str, np.ndarray]
+    probabilities: dict[str, np.ndarray]
+    class_features: np.ndarray | None
+    centers: np.ndarray | None
+    attends: bool
+
+    def cell(self, pixel: tuple[int, int]) -> tuple[int, int]:
+        """The (row, column) of the feature maps that lies nearest to a pixel (x, y); corners lie on corners."""
+        x, y = pixel
+        rows, columns = self.probabilities["fine"].shape[:2]
+        (height, width) = self.size
+        return round(y * (rows - 1) / max(1, height - 1)), round(x * (columns - 1) / max(1, width - 1))
+
+    def similarity(self, head: str, pixel: tuple[int, int]) -> np.ndarray:
+        """Cosine similarity of the features before a head at every position to those at a pixel (Figures 5 and 6).
+
+        Returns:
+            (h, w) in −1 … 1; 0 where the features are all zero.
+        """
+        features = self.features[head]
+        unit = features / np.maximum(np.linalg.norm(features, axis=-1, keepdims=True), 1e-12)
+        return unit @ unit[self.cell(pixel)]
+
+
+class Inspector:
+    """Gives the `Inspection` of images.
+
+    Args:
+        model: an `ACFNet`; its weights are read at every call.
+
+    Raises:
+        UserError: the model is no ACFNet.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        layers = {layer.name: layer for layer in model.layers}
+        self.heads = tuple(head for head in HEADS if f"{head}_logits" in layers)
+        if "fine" not in self.heads:
+            raise UserError("features and class centers can be shown of an ACFNet only, not of another Keras model")
+        self.acf = layers.get("acf")
+        outputs = {
+            head: {"features": layers[f"{head}_logits"].input, "logits": layers[f"{head}_logits"].output}
+            for head in self.heads
+        }
+        self._model = keras.Model(model.input, outputs)
+        self._function = tf.function(self._inspect, input_signature=[_IMAGES])
+
+    def __call__(self, image: np.ndarray) -> Inspection:
+        """Of an image (H, W, 3) uint8."""
+        found = tf.nest.map_structure(
+            lambda tensor: tensor[0].numpy(), self._function(tf.cast(image[None], tf.float32))
+        )
+        return Inspection(
+            image.shape[:2],
+            {head: found[head]["features"] for head in self.heads},
+            {head: found[head]["probabilities"] for head in self.heads},
+            found.get("class_features"),
+            found.get("centers"),
+            attends=self.acf is not None and self.acf.combine is not None,
+        )
+
+    def _inspect(self, images: tf.Tensor) -> dict[str, Any]:
+        found = self._model(images, training=False)
+        result = {
+            head: {
+                "features": tf.cast(found[head]["features"], tf.float32),
+                "probabilities": tf.nn.softmax(tf.cast(found[head]["logits"], tf.float32)),
+            }
+            for head in self.heads
+        }
+        if self.acf is not None:
+            block, coarse = self.acf.class_centers, result["coarse"]
+            centers = block(found["coarse"]["features"], coarse["probabilities"])
+            result["centers"] = tf.cast(centers, tf.float32)
+            result["class_features"] = tf.tensordot(coarse["features"], block.kernel, 1) + block.bias
+        return result

@@ -1,0 +1,183 @@
+"""What all figures share: style, pictures on axes, a legend of classes, PNG and PDF files.
+
+Figures are drawn without pyplot, so that nothing is kept after them and no display is asked for.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from PIL import Image
+
+from acfnet_tf.data.classes import ClassSet
+from acfnet_tf.files import replaced
+from acfnet_tf.inference.predictor import Predictor
+from acfnet_tf.visualization.palette import colorize
+
+COARSE, FINE = "#E69F00", "#0072B2"
+"""Orange and blue of Okabe and Ito's palette, which colour-blind people tell apart."""
+HOT = "inferno"
+"""Colour map of values where more is hotter; its lightness grows evenly, for colour-blind people and in print."""
+PANEL_WIDTH = 2.2
+"""Inches."""
+PANEL_PIXELS = 880
+"""A picture is drawn with no more columns than these."""
+_STYLE = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "figure.dpi": 100,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "pdf.fonttype": 42,  # letters stay letters, as publishers ask
+    "savefig.dpi": 300,
+    "svg.fonttype": "none",
+}
+
+
+class Run(NamedTuple):
+    """A trained model under the name that figures call it by."""
+
+    name: str
+    predictor: Predictor
+
+
+class Picture(NamedTuple):
+    """name; image (H, W, 3) uint8; truth (H, W) labels, or None where there is none."""
+
+    name: str
+    image: np.ndarray
+    truth: np.ndarray | None = None
+
+
+def styled(draw: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorator of what draws or saves figures: in the style of this package, whatever matplotlib is set to."""
+
+    @functools.wraps(draw)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        with matplotlib.rc_context({**matplotlib.rcParamsDefault, **_STYLE, "backend": "agg"}):
+            return draw(*args, **kwargs)
+
+    return wrapper
+
+
+def grid(rows: int, columns: int, aspect: float, panel_width: float = PANEL_WIDTH) -> tuple[Figure, np.ndarray]:
+    """A figure for pictures side by side.
+
+    Args:
+        aspect: height / width of the pictures.
+        panel_width: inches of a picture.
+
+    Returns:
+        The figure and its axes, (rows, columns) of `Axes`.
+    """
+    aspect = min(max(aspect, 0.2), 5)  # a picture may be a line
+    figure = Figure((columns * panel_width, rows * (panel_width * aspect + 0.1) + 0.6), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def show_image(axes: Axes, image: np.ndarray, title: str = "") -> None:
+    """An image (H, W, 3) uint8, smoothly scaled down where it is wider than `PANEL_PIXELS`."""
+    _show(axes, image, title, Image.Resampling.LANCZOS)
+
+
+def show_labels(axes: Axes, labels: np.ndarray, classes: ClassSet, title: str = "") -> None:
+    """Labels (H, W) in the colours of their classes, those that are no class in black; colours are never mixed."""
+    _show(axes, colorize(labels, classes.colors), title, Image.Resampling.NEAREST)
+
+
+def show_map(axes: Axes, values: np.ndarray, size: tuple[int, int], title: str = "", **settings: Any) -> Any:
+    """A feature-sized map laid over the axes of its image.
+
+    Args:
+        values: (h, w), of which the corners lie on the image's corners, as the network resizes (`ResizeLike`).
+        size: (H, W) of the image.
+        settings: of `Axes.imshow`, such as vmin and vmax.
+
+    Returns:
+        What `Figure.colorbar` wants.
+    """
+    edges = []
+    for length, cells in zip(size, values.shape, strict=True):
+        half = (length - 1) / (cells - 1) / 2 if cells > 1 and length > 1 else length / 2
+        edges.append((-half, length - 1 + half))
+    (top, bottom), (left, right) = edges
+    settings = {"cmap": HOT, "interpolation": "bilinear"} | settings
+    drawn = axes.imshow(values, extent=(left, right, bottom, top), **settings)
+    _frame(axes, size, title)
+    return drawn
+
+
+def mark(axes: Axes, pixel: tuple[int, int]) -> None:
+    """A cross at a pixel (x, y), seen on any ground."""
+    for color, size, width in (("black", 9, 3.5), ("white", 8, 1.5)):
+        axes.plot(*pixel, marker="x", color=color, markersize=size, markeredgewidth=width, clip_on=False)
+
+
+def class_legend(figure: Figure, classes: ClassSet, labels: Iterable[int]) -> None:
+    """The names and colours of these labels below the figure; those that are no class are "ignored"."""
+    labels = sorted({min(int(label), len(classes)) for label in labels})
+    names, colors = (*classes.names, "ignored"), (*classes.colors, (0, 0, 0))
+    patches = [
+        Patch(facecolor=np.divide(colors[label], 255), edgecolor="black", linewidth=0.4, label=names[label])
+        for label in labels
+    ]
+    letters = 12 * figure.get_figwidth()
+    columns = max(1, min(len(patches), int(letters / (max(len(names[label]) for label in labels) + 6))))
+    figure.legend(handles=patches, loc="outside lower center", ncols=columns, handlelength=1.2, columnspacing=1.2)
+
+
+@styled
+def save(figure: Figure, stem: Path) -> Path:
+    """Writes STEM.png and STEM.pdf, whole or not at all; makes the folder if needed. Returns the PNG."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    for form in ("pdf", "png"):
+        with replaced(stem.with_name(f"{stem.name}.{form}")) as partial:
+            figure.savefig(partial, format=form)
+    return stem.with_name(f"{stem.name}.png")
+
+
+@styled
+def to_array(figure: Figure, dpi: int = 150) -> np.ndarray:
+    """The figure as a picture (H, W, 3) uint8."""
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+@styled
+def to_bytes(figure: Figure, form: str, dpi: int = 150) -> bytes:
+    """The figure as a file's content, "png" or "svg"."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=form, dpi=dpi)
+    return buffer.getvalue()
+
+
+def _show(axes: Axes, picture: np.ndarray, title: str, method: Image.Resampling) -> None:
+    size = height, width = picture.shape[:2]
+    if width > PANEL_PIXELS:
+        smaller = (PANEL_PIXELS, max(1, round(height * PANEL_PIXELS / width)))
+        picture = np.asarray(Image.fromarray(picture).resize(smaller, method))
+    # Axes count the image's own pixels, whatever the picture was scaled to.
+    axes.imshow(picture, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest")
+    _frame(axes, size, title)
+
+
+def _frame(axes: Axes, size: tuple[int, int], title: str) -> None:
+    height, width = size
+    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), xticks=[], yticks=[], title=title)
+    axes.set_aspect("equal")
+    axes.spines[:].set_visible(False)
