@@ -1,10 +1,13 @@
-"""Intersection over union of every head over a split (Section 4.2)."""
+"""What every head gets right over a split: IoU (Section 4.2), boundaries, single images."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
+import numpy as np
 from tqdm import tqdm
 
 from acfnet_tf.config import UserError
@@ -13,7 +16,55 @@ from acfnet_tf.data.reading import load_sample
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.inference.overlap import read_ahead
 from acfnet_tf.inference.predictor import Predictor
+from acfnet_tf.metrics.boundary import BoundaryCounts
 from acfnet_tf.metrics.confusion import ConfusionMatrix
+
+
+@dataclass
+class Evaluation:
+    """What was counted over a split.
+
+    Attributes:
+        matrices: {head: confusion matrix over all images}.
+        boundaries: {head: counts near boundaries over all images}; without widths, there is nothing in them.
+        images: {head: (images, N, 3) int64}, in the order of the samples `ConfusionMatrix.class_pixels` of every image:
+            hits, pixels in the truth, pixels predicted (on valid pixels).
+    """
+
+    matrices: dict[str, ConfusionMatrix]
+    boundaries: dict[str, BoundaryCounts]
+    images: dict[str, np.ndarray]
+
+    @classmethod
+    def of_nothing(
+        cls, heads: Sequence[str], classes: ClassSet, images: int, boundary_widths: Sequence[int] = ()
+    ) -> Evaluation:
+        """All zeros, for this many images.
+
+        Raises:
+            UserError: a width is not a positive whole number.
+        """
+        size, ignore_label = len(classes), classes.ignore_label
+        return cls(
+            {head: ConfusionMatrix(size, ignore_label) for head in heads},
+            {head: BoundaryCounts(size, boundary_widths, ignore_label) for head in heads},
+            {head: np.zeros((images, size, 3), np.int64) for head in heads},
+        )
+
+    def count(self, index: int, label: np.ndarray, predictions: Mapping[str, np.ndarray]) -> None:
+        """Adds one image.
+
+        Args:
+            index: which one of the samples.
+            label: (H, W) integers, the truth.
+            predictions: {head: (H, W) integers}.
+        """
+        for head, prediction in predictions.items():
+            own = ConfusionMatrix(self.matrices[head].num_classes, self.matrices[head].ignore_label)
+            own.update(label, prediction)
+            self.matrices[head].merge(own)
+            self.images[head][index] = own.class_pixels()
+            self.boundaries[head].update(label, prediction)
 
 
 def evaluate(
@@ -21,30 +72,40 @@ def evaluate(
     samples: Sequence[Sample],
     classes: ClassSet,
     *,
+    boundary_widths: Sequence[int] = (),
     progress: bool = True,
     stop: Callable[[], bool] = lambda: False,
-) -> dict[str, ConfusionMatrix]:
+) -> Evaluation:
     """Labels every sample, one image at a time at its own size, and counts against its truth.
 
     Args:
-        stop: asked after every image whether to leave out the rest.
+        boundary_widths: how many pixels from a boundary boundaries are measured, for each measurement; see
+            `BoundaryCounts`.
+        stop: asked after every image whether to leave out the rest, which then counts as nothing.
 
     Returns:
-        {head: confusion matrix over all samples}, for every head of the model.
+        The counts of every head of the model.
 
     Raises:
-        UserError: no samples, or the model has another number of classes.
+        UserError: no samples, the model has another number of classes, or a width is not a positive whole number.
         DataError: a sample cannot be read.
     """
     if not samples:
         raise UserError("no samples to evaluate")
     if predictor.num_classes != len(classes):
         raise UserError(f"the model has {predictor.num_classes} classes, the data have {len(classes)}")
-    matrices = {head: ConfusionMatrix(len(classes), classes.ignore_label) for head in predictor.heads}
+    evaluation = Evaluation.of_nothing(predictor.heads, classes, len(samples), boundary_widths)
     pairs = read_ahead(functools.partial(load_sample, classes=classes), samples)
-    for image, label in tqdm(pairs, "Evaluating", len(samples), unit="image", disable=not progress):
-        for head, prediction in predictor.labels(image).items():
-            matrices[head].update(label, prediction)
-        if stop():
-            break
-    return matrices
+    with ThreadPoolExecutor(max_workers=1) as counter:  # counts one image while the network labels the next
+        counting = None
+        for index, (image, label) in enumerate(
+            tqdm(pairs, "Evaluating", len(samples), unit="image", disable=not progress)
+        ):
+            predictions = predictor.labels(image)
+            if counting is not None:
+                counting.result()
+            counting = counter.submit(evaluation.count, index, label, predictions)
+            if stop():
+                break
+        counting.result()
+    return evaluation

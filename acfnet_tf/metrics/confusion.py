@@ -41,17 +41,10 @@ class ConfusionMatrix:
         Raises:
             ValueError: the sizes differ, or the truth holds a value that is neither a class nor `ignore_label`.
         """
-        if label.shape != prediction.shape:
-            raise ValueError(f"label has shape {label.shape}, prediction {prediction.shape}")
         n = self.num_classes
-        valid = label != self.ignore_label
+        valid = valid_pixels(label, prediction, n, self.ignore_label)
         truth = label[valid].astype(np.int64)
         predicted = prediction[valid].astype(np.int64)
-        unknown = np.unique(truth[(truth < 0) | (truth >= n)])
-        if unknown.size:
-            raise ValueError(
-                f"label values {unknown.tolist()} are neither a class (0–{n - 1}) nor ignored ({self.ignore_label})"
-            )
         predicted[(predicted < 0) | (predicted >= n)] = n
         self.counts += np.bincount(truth * (n + 1) + predicted, minlength=n * (n + 1)).reshape(n, n + 1)
 
@@ -65,14 +58,17 @@ class ConfusionMatrix:
             raise ValueError(f"cannot merge matrices of {self.num_classes} and {other.num_classes} classes")
         self.counts += other.counts
 
+    def class_pixels(self) -> np.ndarray:
+        """Of each class: hits, pixels in the truth, pixels predicted (on valid pixels); (N, 3) int64."""
+        predicted = self.counts[:, : self.num_classes].sum(axis=0)
+        return np.stack([np.diagonal(self.counts), self.counts.sum(axis=1), predicted], axis=-1)
+
     def iou(self) -> np.ndarray:
         """Intersection over union of each class, (N,) float64.
 
         A class that is neither in the truth nor predicted is nan; one that is in one of them only is 0.
         """
-        hits = np.diagonal(self.counts)
-        union = self.counts.sum(axis=1) + self.counts[:, : self.num_classes].sum(axis=0) - hits
-        return np.divide(hits, union, out=np.full(self.num_classes, np.nan), where=union > 0)
+        return ious(*self.class_pixels().T)
 
     def mean_iou(self) -> float:
         """Mean IoU over the classes that are not nan; nan where there are none."""
@@ -86,3 +82,52 @@ class ConfusionMatrix:
         """Share of the valid pixels that are predicted right; nan where there are none."""
         pixels = int(self.counts.sum())
         return int(np.trace(self.counts)) / pixels if pixels else float("nan")
+
+
+def ious(hits: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Intersection over union from pixel counts of one shape; nan where there is neither truth nor prediction."""
+    return _ratio(hits, truth + predicted - hits)
+
+
+def mean_over_classes(iou: np.ndarray) -> np.ndarray:
+    """Mean over the last axis of the classes that are not nan, (…, N) → (…,) float64; nan where there are none."""
+    return _ratio(np.nansum(iou, axis=-1), (~np.isnan(iou)).sum(axis=-1))
+
+
+def iou_of_images(counts: np.ndarray) -> np.ndarray:
+    """Mean IoU of each image, over the classes that occur in it or are predicted.
+
+    Args:
+        counts: (images, N, 3) integers, `ConfusionMatrix.class_pixels` of every image.
+
+    Returns:
+        (images,) float64; nan for an image without valid pixels.
+    """
+    return mean_over_classes(ious(*np.moveaxis(counts, -1, 0)))
+
+
+def accuracy_of_images(counts: np.ndarray) -> np.ndarray:
+    """Share of each image's valid pixels that are predicted right; arguments and result as of `iou_of_images`."""
+    hits, truth, _ = np.moveaxis(counts, -1, 0)
+    return _ratio(hits.sum(axis=1), truth.sum(axis=1))
+
+
+def valid_pixels(label: np.ndarray, prediction: np.ndarray, num_classes: int, ignore_label: int) -> np.ndarray:
+    """Which pixels count; (H, W) bool.
+
+    Raises:
+        ValueError: as `ConfusionMatrix.update`.
+    """
+    if label.shape != prediction.shape:
+        raise ValueError(f"label has shape {label.shape}, prediction {prediction.shape}")
+    valid = label != ignore_label
+    unknown = np.unique(label[valid & ((label < 0) | (label >= num_classes))])
+    if unknown.size:
+        raise ValueError(
+            f"label values {unknown.tolist()} are neither a class (0–{num_classes - 1}) nor ignored ({ignore_label})"
+        )
+    return valid
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)

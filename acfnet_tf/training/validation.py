@@ -8,9 +8,8 @@ import numpy as np
 
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.sample import Sample
-from acfnet_tf.evaluation.evaluate import evaluate
+from acfnet_tf.evaluation.evaluate import Evaluation, evaluate
 from acfnet_tf.inference.predictor import Predictor
-from acfnet_tf.metrics.confusion import ConfusionMatrix
 from acfnet_tf.training.strategy import Workers
 
 
@@ -19,24 +18,39 @@ def evaluate_shared(
     predictor: Predictor,
     samples: Sequence[Sample],
     classes: ClassSet,
+    boundary_widths: Sequence[int] = (),
     stop: Callable[[], bool] = lambda: False,
-) -> dict[str, ConfusionMatrix] | None:
+) -> Evaluation | None:
     """`evaluate` on all samples, of which every worker takes its share; all workers get the sums, which are exact.
 
     Args:
         stop: asked after every image; where it says yes, on any worker, there is no result.
 
     Returns:
-        {head: confusion matrix over all samples}; None if it was stopped.
+        The counts over all samples; None if it was stopped.
 
     Raises:
         UserError, DataError: as `evaluate`.
     """
-    matrices = {head: ConfusionMatrix(len(classes), classes.ignore_label) for head in predictor.heads}
+    whole = Evaluation.of_nothing(predictor.heads, classes, len(samples), boundary_widths)
     if share := workers.share(samples):  # there may be fewer images than workers
-        matrices = evaluate(predictor, share, classes, progress=workers.is_chief, stop=stop)
+        own = evaluate(predictor, share, classes, boundary_widths=boundary_widths, progress=workers.is_chief, stop=stop)
+        whole.matrices, whole.boundaries = own.matrices, own.boundaries
+        for head, counts in own.images.items():
+            workers.share(whole.images[head])[:] = counts
     stopped = workers.gather(stop()).any()
-    counts = workers.sum(np.stack([matrix.counts for matrix in matrices.values()]))
-    for matrix, count in zip(matrices.values(), counts, strict=True):
-        matrix.counts = count
-    return None if stopped else matrices
+    _sum_in_place(workers, whole)
+    return None if stopped else whole
+
+
+def _sum_in_place(workers: Workers, evaluation: Evaluation) -> None:
+    """Every count becomes its sum over the workers, by a single exchange."""
+    tables = [
+        *(matrix.counts for matrix in evaluation.matrices.values()),
+        *(boundary.counts for boundary in evaluation.boundaries.values()),
+        *evaluation.images.values(),
+    ]
+    sums = workers.sum(np.concatenate([table.ravel() for table in tables]))
+    ends = np.cumsum([table.size for table in tables])
+    for table, total in zip(tables, np.split(sums, ends[:-1]), strict=True):
+        table[...] = total.reshape(table.shape)

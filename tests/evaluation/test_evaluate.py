@@ -10,8 +10,11 @@ from acfnet_tf.config import UserError
 from acfnet_tf.data.classes import ClassSet, default_colors
 from acfnet_tf.data.errors import DataError
 from acfnet_tf.data.labels.cityscapes import CITYSCAPES, LABEL_IDS
+from acfnet_tf.data.reading import load_sample
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.evaluation.evaluate import evaluate
+from acfnet_tf.metrics.boundary import BoundaryCounts
+from acfnet_tf.metrics.confusion import iou_of_images
 
 
 class RedIsTheClass:
@@ -38,11 +41,49 @@ def samples(tmp_path):
 
 
 def test_every_head_over_every_sample(samples):
-    matrices = evaluate(RedIsTheClass(), samples, CITYSCAPES, progress=False)
+    matrices = evaluate(RedIsTheClass(), samples, CITYSCAPES, progress=False).matrices
     assert list(matrices) == ["fine", "coarse"]
     assert all(matrix.counts.sum() == 4 * 6 + 9 * 5 + 1 for matrix in matrices.values())
     assert matrices["fine"].mean_iou() == 1.0
     assert matrices["coarse"].mean_iou() < 0.1
+
+
+def test_every_image_has_its_own_counts(samples):
+    evaluation = evaluate(RedIsTheClass(), samples, CITYSCAPES, progress=False)
+    for head, matrix in evaluation.matrices.items():
+        images = evaluation.images[head]
+        assert images.shape == (3, 19, 3) and images.dtype == np.int64
+        np.testing.assert_array_equal(images[..., 1].sum(axis=1), [4 * 6, 9 * 5, 1])
+        np.testing.assert_array_equal(images.sum(axis=0), matrix.class_pixels())
+    np.testing.assert_array_equal(iou_of_images(evaluation.images["fine"]), [1, 1, 1])
+
+
+def test_boundaries_are_counted_where_widths_are_given(samples):
+    assert not evaluate(RedIsTheClass(), samples, CITYSCAPES, progress=False).boundaries["fine"].widths
+    found = evaluate(RedIsTheClass(), samples, CITYSCAPES, boundary_widths=(2, 1), progress=False).boundaries
+    expected = BoundaryCounts(19, (1, 2))
+    for image, label in (load_sample(sample, CITYSCAPES) for sample in samples):
+        expected.update(label, RedIsTheClass().labels(image)["coarse"])
+    np.testing.assert_array_equal(found["coarse"].counts, expected.counts)
+    assert np.nanmin(found["fine"].boundary_iou(1)) == 1
+    with pytest.raises(UserError, match="boundary_widths"):
+        evaluate(RedIsTheClass(), samples, CITYSCAPES, boundary_widths=(0,), progress=False)
+
+
+def test_what_counting_trips_over_is_raised(samples):
+    class WrongSize(RedIsTheClass):
+        def labels(self, image):
+            return {head: labels[1:] for head, labels in super().labels(image).items()}
+
+    for some in (samples, samples[:1]):
+        with pytest.raises(ValueError, match="shape"):
+            evaluate(WrongSize(), some, CITYSCAPES, progress=False)
+
+
+def test_stops_after_the_image_at_which_it_is_told_to(samples):
+    answers = iter([False, True])
+    evaluation = evaluate(RedIsTheClass(), samples, CITYSCAPES, progress=False, stop=lambda: next(answers))
+    np.testing.assert_array_equal(evaluation.images["fine"][..., 1].sum(axis=1), [4 * 6, 9 * 5, 0])
 
 
 def test_shows_progress(samples, capsys):

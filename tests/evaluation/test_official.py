@@ -92,7 +92,7 @@ def test_evaluate_equals_the_official_result_on_the_submission_files(scenes, ref
         layer.set_weights([kernel])
     for head in ("fine", "coarse"):
         predictor = Predictor(model, head=head)
-        matrix = evaluate(predictor, scenes, CITYSCAPES, progress=False)[head]
+        matrix = evaluate(predictor, scenes, CITYSCAPES, progress=False).matrices[head]
         write_submission(predictor, scenes, tmp_path / head, archive=False, progress=False)
         args = copy.copy(official.args)
         args.predictionPath, args.predictionWalk = str(tmp_path / head), None

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from acfnet_tf.metrics.confusion import ConfusionMatrix
+from acfnet_tf.metrics.confusion import ConfusionMatrix, accuracy_of_images, iou_of_images
 
 N = 4
 VALUES = st.sampled_from([0, 1, 2, 3, 255])
@@ -58,6 +58,17 @@ def test_merge_is_one_matrix_over_all_images(first, second):
             matrix.update(label, prediction)
     one.merge(other)
     np.testing.assert_array_equal(one.counts, together.counts)
+
+
+def test_scores_of_single_images_are_those_of_their_matrices():
+    rng = np.random.default_rng(0)
+    matrices = [ConfusionMatrix(N) for _ in range(4)]
+    for matrix, classes in zip(matrices, (4, 2, 1), strict=False):  # the last one is of an image that is all ignored
+        matrix.update(*rng.integers(0, classes, (2, 5, 7)).astype(np.uint8))
+    counts = np.stack([matrix.class_pixels() for matrix in matrices])
+    assert counts.shape == (4, N, 3) and counts.dtype == np.int64
+    np.testing.assert_allclose(iou_of_images(counts), [matrix.mean_iou() for matrix in matrices], rtol=1e-15)
+    np.testing.assert_array_equal(accuracy_of_images(counts), [matrix.pixel_accuracy() for matrix in matrices])
 
 
 def test_rows_are_truth_and_columns_prediction():
