@@ -4,12 +4,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO := --experiment=acf_aspp_small
 
-.PHONY: help demo test lint format install lock clean
+.PHONY: help demo test test-browser lint format install lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo     draw street scenes, train a small ACFNet on them, evaluate it, draw pictures (about 12 minutes)"
 	@echo "make test     run the test suite"
+	@echo "make test-browser  test the page of --mode=explore in a real browser (Chromium or Chrome, which must be installed)"
 	@echo "make lint     check the code with ruff;  make format  puts it into shape"
 	@echo "make install  only set up the virtual environment $(VENV)"
 	@echo "make lock     resolve requirements.lock anew from setup.cfg"
@@ -26,21 +27,26 @@ $(VENV)/.installed: setup.cfg pyproject.toml requirements.lock
 
 demo: install
 	$(BIN)/python main.py --mode=train $(DEMO)
-	$(BIN)/python main.py --mode=evaluate $(DEMO)
+	$(BIN)/python main.py --mode=evaluate $(DEMO) --report
 	$(BIN)/python main.py --mode=visualize $(DEMO)
 	@echo
 	@echo "Done. In runs/acf_aspp_small:"
 	@echo "  model.keras                          the trained model, for keras.models.load_model"
-	@echo "  evaluation.md, evaluation.json       IoU of every class, coarse and fine"
-	@echo "  figures/panels.png                   image | truth | coarse | fine"
+	@echo "  report.html                          the evaluation with pictures, for a browser"
+	@echo "  evaluation.md, evaluation.json       the same without pictures, for people and programs"
+	@echo "  figures/results.png                  image, truth, coarse, fine, and where they differ"
 	@echo "  metrics.csv, tensorboard/            the training;  tensorboard --logdir=runs"
 	@echo "Next: . $(BIN)/activate, and for example"
+	@echo "  python main.py --mode=explore $(DEMO)"
 	@echo "  python main.py --mode=predict $(DEMO) --input=YOUR_IMAGES"
 	@echo "  python main.py --mode=export $(DEMO) --format=onnx"
 	@echo "  python main.py --mode=train --experiment=acf_aspp --data_dir=YOUR_CITYSCAPES"
 
 test: install
 	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile
+
+test-browser: install
+	$(BIN)/python -m pytest -m browser -rs tests/browser
 
 lint: install
 	$(BIN)/ruff check .

@@ -7,7 +7,9 @@ Modes, with an example of each:
                 python main.py --mode=train --experiment=acf_aspp --cluster=HOST_A:12345,HOST_B:12345 --worker=0
                 on several machines; --worker=1 on the second
   evaluate      python main.py --mode=evaluate --experiment=acf_aspp_small --set evaluation.flip=true
-                mIoU and IoU of every class over a split
+                mIoU and IoU of every class over a split, also near boundaries
+                python main.py --mode=evaluate --experiment=acf_aspp_small --report --compare=runs/aspp_small
+                an HTML page with everything, and the difference to another run
   predict       python main.py --mode=predict --experiment=acf_aspp_small --input=FILE_OR_FOLDER
                 index PNG, colour PNG and overlay of every image
                 python main.py --mode=predict --experiment=acf_aspp_ob_trainval --split=test --submission
@@ -16,8 +18,12 @@ Modes, with an example of each:
                 what is wrong with your images and masks, before anybody trains; class weights; pictures
   prepare_data  python main.py --mode=prepare_data --experiment=acf_aspp --data_dir=DIR --output=SHARDS
                 the data as TFRecord shards, for clusters and object stores
-  visualize     python main.py --mode=visualize --experiment=acf_aspp_small
-                panels (image, truth, coarse, fine) of a split
+  visualize     python main.py --mode=visualize --experiment=acf_aspp_small --what=results
+                figures as PNG and PDF: image, truth, coarse, fine; --what=errors: the worst images, confusion matrix
+                python main.py --mode=visualize --experiment=acf_aspp_small --what=similarity --pixel=250,120
+                the paper's Figures 5 and 6; --what=centers, --what=attention: what class centers do
+  explore       python main.py --mode=explore --experiment=acf_aspp_small --compare=runs/aspp_small
+                a page in the browser: drop an image, click a pixel, see what the network sees
   export        python main.py --mode=export --experiment=acf_aspp_small --format=saved_model
                 for production, compared with the trained model: saved_model (TF Serving), litert, onnx, openvino, keras
   serve         python main.py --mode=serve --experiment=acf_aspp_small
@@ -53,8 +59,10 @@ from absl import app, flags, logging
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-_MODES = ["train", "evaluate", "predict", "visualize", "check_data", "prepare_data", "export", "serve", "benchmark"]
-_OF_A_MODEL = ["evaluate", "predict", "visualize", "export", "serve"]
+_MODES = ["train", "evaluate", "predict", "visualize", "explore", "check_data", "prepare_data", "export", "serve"]
+_MODES += ["benchmark"]
+_OF_A_MODEL = ["evaluate", "predict", "visualize", "explore", "export", "serve"]
+_WHAT_TO_DRAW = ["results", "similarity", "centers", "attention", "errors"]
 _MODE = flags.DEFINE_enum("mode", None, _MODES, "What to do.", required=True)
 _EXPERIMENT = flags.DEFINE_string("experiment", None, "Name of the experiment; see above.")
 _SET = flags.DEFINE_multi_string("set", [], "Override of one setting, key.path=value; may be repeated.")
@@ -64,7 +72,7 @@ _MODEL = flags.DEFINE_string(
     "model", None, "A .keras file instead of RUN_DIR/model.keras; serve: the folder of a SavedModel's versions."
 )
 _SPLIT = flags.DEFINE_string("split", None, "Split of the data; data.val_split by default, all to check or prepare.")
-_INPUT = flags.DEFINE_string("input", None, "predict, export: an image or a folder of images.")
+_INPUT = flags.DEFINE_string("input", None, "predict, visualize, explore, export: an image or a folder of images.")
 _OUTPUT = flags.DEFINE_string("output", None, "Folder for results; in RUN_DIR by default.")
 _TO = flags.DEFINE_enum("to", "tfrecord", ["tfrecord"], "prepare_data: the form of the shards.")
 _INIT_FROM = flags.DEFINE_string("init_from", None, "train: short for --set model.weights=RUN_OR_FILE.")
@@ -75,15 +83,26 @@ _RUNTIME = flags.DEFINE_enum(
     "runtime",
     "tensorflow",
     ["tensorflow", "openvino", "openvino_bfloat16"],
-    "evaluate, predict, visualize: what runs the network.",
+    "evaluate, predict, visualize, explore: what runs the network.",
 )
 _FORMAT = flags.DEFINE_enum(
     "format", "saved_model", ["saved_model", "litert", "onnx", "openvino", "keras"], "export: the form of the model."
 )
 _QUANTIZE = flags.DEFINE_enum("quantize", None, ["int8"], "export: whole numbers instead of floats, for litert.")
-_WHAT = flags.DEFINE_enum("what", "complexity", ["complexity"], "benchmark: what to measure.")
+_WHAT = flags.DEFINE_enum(
+    "what",
+    None,
+    [*_WHAT_TO_DRAW, "complexity"],
+    "visualize: what to draw, results by default; benchmark: what to measure.",
+)
+_PIXEL = flags.DEFINE_multi_string("pixel", [], "visualize: x,y from the upper left corner; may be repeated.")
+_CLASSES = flags.DEFINE_list("classes", [], "visualize: the classes whose attention is drawn, by name.")
+_COMPARE = flags.DEFINE_multi_string(
+    "compare", [], "evaluate, visualize, explore: another run folder or .keras file, to be shown beside."
+)
+_REPORT = flags.DEFINE_bool("report", False, "evaluate: write report.html too.")
 _SIZE = flags.DEFINE_string("size", "769x769", "benchmark: HEIGHTxWIDTH of the image.")
-_IMAGES = flags.DEFINE_integer("images", 8, "visualize, check_data: how many images.", lower_bound=1)
+_IMAGES = flags.DEFINE_integer("images", None, "visualize, check_data: how many images.", lower_bound=1)
 
 
 def main(arguments: list[str]) -> None:
@@ -94,6 +113,7 @@ def main(arguments: list[str]) -> None:
     with _silent_stderr():
         from acfnet_tf import commands
         from acfnet_tf.config import UserError
+        from acfnet_tf.request import Request
         from acfnet_tf.training.interruption import Stopped
 
     try:
@@ -101,7 +121,7 @@ def main(arguments: list[str]) -> None:
             other = " or --model=PATH" if _MODE.value in _OF_A_MODEL else ""
             raise UserError(f"--mode={_MODE.value} wants --experiment=NAME{other}; see --help")
         # "--set a=1 b=2" works like "--set a=1 --set b=2".
-        request = commands.Request(
+        request = Request(
             experiment=_EXPERIMENT.value,
             overrides=[*_SET.value, *arguments[1:]],
             data_dir=_DATA_DIR.value,
@@ -112,12 +132,17 @@ def main(arguments: list[str]) -> None:
             output=_OUTPUT.value,
             submission=_SUBMISSION.value,
             images=_IMAGES.value,
+            compare=_COMPARE.value,
+            pixels=_PIXEL.value,
+            classes=_CLASSES.value,
+            report=_REPORT.value,
             init_from=_INIT_FROM.value,
             cluster=_CLUSTER.value,
             worker=_WORKER.value,
             runtime=_RUNTIME.value,
             format=_FORMAT.value,
             quantize=_QUANTIZE.value,
+            what=_WHAT.value,
             size=_SIZE.value,
         )
         getattr(commands, _MODE.value)(request)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 FLOORS = {
-    "commands": 7,
+    "commands": 8,
+    "request": 7,
     "training": 6,
     "evaluation": 5,
     "visualization": 5,

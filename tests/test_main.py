@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import signal
@@ -44,9 +45,16 @@ def run(*arguments: str) -> None:
         "init_from",
         "what",
         "size",
+        "pixel",
+        "classes",
+        "compare",
+        "report",
     ):
         flags.FLAGS[name].unparse()
     command_line.main(flags.FLAGS(["main.py", *arguments]))
+
+
+OF_RUN = ("--experiment=acf_aspp_small", "--run_dir={run}", "--data_dir={scenes}")
 
 
 def tiny_settings(*more: str) -> list[str]:
@@ -64,7 +72,7 @@ def trained(tiny_scenes, tmp_path_factory):
 
 def test_help_shows_every_mode_and_experiment():
     process = subprocess.run([sys.executable, "main.py", "--help"], capture_output=True, text=True, cwd=ROOT)
-    for mode in ("train", "evaluate", "predict", "visualize", "check_data", "prepare_data", "export", "serve"):
+    for mode in ("train", "evaluate", "predict", "visualize", "explore", "check_data", "export", "serve"):
         assert f"--mode={mode} --experiment=" in process.stdout
     rows = {name for name in experiment_names() if not name.endswith("_small")}
     assert rows <= set(process.stdout.split())
@@ -83,9 +91,30 @@ def test_evaluate_writes_the_report(trained, tiny_scenes, capfd):
     assert "with left-right flip" in text
 
 
-def test_visualize_draws_panels(trained, tiny_scenes):
-    run("--mode=visualize", "--experiment=acf_aspp_small", f"--run_dir={trained}", f"--data_dir={tiny_scenes}")
-    assert (trained / "figures" / "panels.png").stat().st_size > 1000
+def test_a_report_that_compares_with_another_run(trained, tiny_scenes, tmp_path, capfd):
+    """A run compared with a copy of its own model: every difference is 0."""
+    other = shutil.copy(trained / "model.keras", tmp_path / "other.keras")
+    data = ("--experiment=acf_aspp_small", f"--run_dir={trained}", f"--data_dir={tiny_scenes}")
+    run("--mode=evaluate", *data, "--report", f"--compare={other}")
+    assert str(trained / "report.html") in capfd.readouterr().out
+    content = json.loads((trained / "evaluation.json").read_text())
+    assert content["comparison"]["heads"]["fine"]["mean_iou"]["difference"] == 0
+    assert content["heads"]["fine"]["boundary"].keys() == {"1", "3", "5", "9"}
+    assert "http-equiv" in (trained / "report.html").read_text()
+
+
+def test_visualize_draws_a_split_an_image_and_an_image_of_the_split(trained, tiny_scenes, tmp_path):
+    flags_of_run = ("--experiment=acf_aspp_small", f"--run_dir={trained}", f"--data_dir={tiny_scenes}")
+    run("--mode=visualize", *flags_of_run)
+    assert (trained / "figures" / "results.png").stat().st_size > 1000
+    image = next((tiny_scenes / "leftImg8bit" / "val").rglob("*.png"))
+    name = image.stem.removesuffix("_leftImg8bit")
+    pixel = ("--what=similarity", "--pixel=10,60", "--pixel=100,5", f"--output={tmp_path}")
+    run("--mode=visualize", *flags_of_run, *pixel, f"--input={image}")
+    run("--mode=visualize", *flags_of_run, *pixel, f"--input={name}")
+    pictures = [f"{name}_leftImg8bit_similarity", f"{name}_similarity"]
+    files = {f"{picture}.{form}" for picture in pictures for form in ("png", "pdf")}
+    assert {file.name for file in tmp_path.iterdir()} == files
 
 
 def test_a_loaded_model_equals_predict_at_three_sizes(trained, tmp_path):
@@ -187,6 +216,14 @@ def test_a_mistake_is_one_line_without_stack_trace_and_status_1():
         (["--mode=predict", "--experiment=acf_aspp_small", "--run_dir={run}", "--input=/no/such.png"], "/no/such.png"),
         (["--mode=evaluate", "--experiment=acf_sum_small", "--run_dir={run}"], "run of 'acf_aspp_small'"),
         (["--mode=train", "--experiment=acf_sum_small", "--run_dir={run}"], "run of experiment 'acf_aspp_small'"),
+        (["--mode=visualize", "--what=complexity", "--experiment=acf_aspp_small"], "one of results, similarity"),
+        (["--mode=benchmark", "--what=errors", "--experiment=acf_aspp_small"], "expected complexity"),
+        (["--mode=visualize", *OF_RUN, "--input=lindau_1"], "no image of that name in val of"),
+        (["--mode=visualize", *OF_RUN, "--compare=/no/such/run"], "/no/such/run"),
+        (["--mode=visualize", *OF_RUN, "--what=similarity", "--pixel=five"], "--pixel=five: expected x,y"),
+        (["--mode=evaluate", *OF_RUN, "--compare=a", "--compare=b"], "give --compare once"),
+        (["--mode=explore", *OF_RUN, "--compare=a", "--compare=b"], "give --compare once"),
+        (["--mode=explore", "--experiment=acf_sum_small"], "holds no run; train it first"),
         (["--mode=train"], "--mode=train wants --experiment=NAME; see --help"),
         (["--mode=train", "--model=a.keras"], "--mode=train wants --experiment=NAME; see --help"),
         (["--mode=export"], "--experiment=NAME or --model=PATH"),

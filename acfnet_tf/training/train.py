@@ -15,6 +15,7 @@ import numpy as np
 from acfnet_tf.config import ConfigError, Experiment
 from acfnet_tf.data.checks.check import check_data
 from acfnet_tf.data.errors import DataError
+from acfnet_tf.data.reading import load_sample
 from acfnet_tf.data.sample import DataSource
 from acfnet_tf.data.source import open_data
 from acfnet_tf.inference.predictor import Predictor
@@ -34,7 +35,8 @@ from acfnet_tf.training.run_folder import RunFolder, check_same_run
 from acfnet_tf.training.step import TrainStep
 from acfnet_tf.training.strategy import Workers, join_workers
 from acfnet_tf.training.validation import evaluate_shared
-from acfnet_tf.visualization.panels import draw_sample
+from acfnet_tf.visualization.figure import Picture, Run, to_array
+from acfnet_tf.visualization.results import draw_results
 
 SECONDS_BETWEEN_CHECKPOINTS = 900
 """A checkpoint is also written when this much time has passed since the last one: steps can take minutes."""
@@ -241,19 +243,20 @@ class _Training:
         self._update_inference_model()
         samples = self.validation_samples
         with self.progress.paused():
-            matrices = evaluate_shared(
-                self.workers, self.predictor, samples, self.classes, lambda: self.interruption.signal is not None
+            evaluation = evaluate_shared(
+                self.workers, self.predictor, samples, self.classes, stop=lambda: self.interruption.signal is not None
             )
-            if matrices is None:
+            if evaluation is None:
                 self._stop(self.workers.gather(self.interruption.signal or 0).max())
-            scores = {head: matrix.mean_iou() for head, matrix in matrices.items()}
+            scores = {head: matrix.mean_iou() for head, matrix in evaluation.matrices.items()}
             self.folder.log_validation(
                 self.step, {f"miou_{head}": score for head, score in scores.items()}, self.inference_model
             )
             if self.workers.is_chief:
                 for sample in samples[:TENSORBOARD_IMAGES]:
-                    sheet = draw_sample(self.predictor, sample, self.classes, panel_width=480)
-                    self.folder.log_image(self.step, f"val/{sample.name}", np.asarray(sheet))
+                    picture = Picture(sample.name, *load_sample(sample, self.classes))
+                    figure = draw_results([Run(self.experiment.name, self.predictor)], [picture], self.classes)
+                    self.folder.log_image(self.step, f"val/{sample.name}", to_array(figure))
         heads = ", ".join(f"{head} {100 * score:.2f} %" for head, score in scores.items())
         self._say(f"step {self.step}: mIoU on {len(samples)} validation images: {heads}")
 

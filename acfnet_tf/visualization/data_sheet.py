@@ -6,32 +6,34 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.errors import DataError
 from acfnet_tf.data.reading import read_image, read_values
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.files import replaced
-from acfnet_tf.visualization.palette import colorize, overlay
-from acfnet_tf.visualization.panels import draw_sheet
+from acfnet_tf.visualization.figure import (
+    ABOVE_CAPTIONS,
+    PANEL_PIXELS,
+    Picture,
+    caption,
+    class_legend,
+    fit,
+    grid,
+    show_image,
+    show_labels,
+    styled,
+    to_array,
+)
+from acfnet_tf.visualization.palette import overlay
 
 _TITLES = ("image", "overlay", "mask")
-_WIDTH = 400
-_CAPTION_HEIGHT, _FONT_SIZE = 22, 14
+_DPI = 180
 _UNKNOWN_COLOR = (255, 0, 255)
-
-
-class _Picture(NamedTuple):
-    """name; image (H, W, 3) uint8; labels (H, W) uint8 or uint16."""
-
-    name: str
-    image: np.ndarray
-    labels: np.ndarray
 
 
 def write_contact_sheet(samples: Sequence[Sample], classes: ClassSet, file: str | Path, count: int = 12) -> Path | None:
@@ -71,7 +73,7 @@ def write_augmented_sheet(
         The file, or None where there are no batches.
     """
     crops = (
-        _Picture("", np.rint(image).clip(0, 255).astype(np.uint8), label)
+        Picture("", np.rint(image).clip(0, 255).astype(np.uint8), label)
         for batch in batches
         for image, label in zip(np.asarray(batch["image"]), np.asarray(batch["label"]), strict=True)
     )
@@ -79,7 +81,7 @@ def write_augmented_sheet(
     return _write(named, classes, Path(file), count)
 
 
-def _read(samples: Iterable[Sample], classes: ClassSet) -> Iterator[_Picture]:
+def _read(samples: Iterable[Sample], classes: ClassSet) -> Iterator[Picture]:
     """Those that can be drawn."""
     for sample in samples:
         try:
@@ -88,10 +90,12 @@ def _read(samples: Iterable[Sample], classes: ClassSet) -> Iterator[_Picture]:
         except DataError:
             continue
         if values is not None and values.shape == image.shape[:2]:
-            yield _Picture(sample.name, image, classes.table[values])
+            yield Picture(sample.name, image, classes.table[values])
 
 
-def _write(pictures: Iterable[_Picture], classes: ClassSet, file: Path, count: int) -> Path | None:
+@styled
+def _write(pictures: Iterable[Picture], classes: ClassSet, file: Path, count: int) -> Path | None:
+    """Draws the first `count` of them, which all have labels."""
     # Values in no class are drawn and explained like one more class.
     shown = dataclasses.replace(
         classes, names=(*classes.names, "in no class"), colors=(*classes.colors, _UNKNOWN_COLOR)
@@ -99,28 +103,22 @@ def _write(pictures: Iterable[_Picture], classes: ClassSet, file: Path, count: i
     rows, occurring = [], set()
     for name, image, labels in islice(pictures, count):
         labels = np.where(labels == classes.unknown_label, labels.dtype.type(len(classes)), labels)
-        colors = np.array(shown.colors, np.uint8)
-        panels = (image, overlay(image, labels, colors), colorize(labels, colors))
-        rows.append({title: _panel(pixels, title, name) for title, pixels in zip(_TITLES, panels, strict=True)})
-        occurring |= set(np.unique(labels).tolist())
+        occurring.update(np.unique(labels).tolist())
+        step = max(1, image.shape[1] // PANEL_PIXELS)  # large photos are not kept
+        rows.append(Picture(name, np.asarray(Image.fromarray(image).reduce(step)), labels[::step, ::step]))
     if not rows:
         return None
+    figure, axes = grid(len(rows), len(_TITLES), [row.image.shape[0] / row.image.shape[1] for row in rows])
+    for panels, (name, image, labels) in zip(axes, rows, strict=True):
+        show_image(panels[0], image)
+        show_image(panels[1], overlay(image, labels, shown.colors))
+        show_labels(panels[2], labels, shown)
+        caption(panels[0], name)
+    for panel, title in zip(axes[0], _TITLES, strict=True):
+        panel.set_title(title, pad=ABOVE_CAPTIONS)
+    class_legend(figure, shown, occurring)
+    fit(figure, axes)
     file.parent.mkdir(parents=True, exist_ok=True)
     with replaced(file) as partial:
-        draw_sheet(rows, shown, occurring, _TITLES).save(partial, "PNG")
+        Image.fromarray(to_array(figure, _DPI)).save(partial, "PNG")
     return file
-
-
-def _panel(pixels: np.ndarray, title: str, name: str) -> Image.Image:
-    """Scaled, under a line that holds the sample's name in the first column and nothing in the others."""
-    height = max(1, round(pixels.shape[0] * _WIDTH / pixels.shape[1]))
-    # A mask keeps its colours as they are.
-    method = Image.Resampling.NEAREST if title == "mask" else Image.Resampling.LANCZOS
-    panel = Image.new("RGB", (_WIDTH, _CAPTION_HEIGHT + height), "white")
-    panel.paste(Image.fromarray(pixels).resize((_WIDTH, height), method), (0, _CAPTION_HEIGHT))
-    if title == _TITLES[0]:
-        font = ImageFont.load_default(_FONT_SIZE)
-        while font.getlength(name) > _WIDTH:  # the end of a long path tells more than its beginning
-            name = f"…{name.lstrip('…')[1:]}"
-        ImageDraw.Draw(panel).text((0, _CAPTION_HEIGHT // 2), name, "black", font, anchor="lm")
-    return panel

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +32,13 @@ PANEL_WIDTH = 2.2
 """Inches."""
 PANEL_PIXELS = 880
 """A picture is drawn with no more columns than these."""
+MOST_PIXELS = 32_000
+"""In width or height of a figure; matplotlib draws no more than 65536. Larger figures are less fine."""
+CAPTION_SIZE = 7
+ABOVE_CAPTIONS = 17
+"""Points."""
+_GAP = 0.05
+"""Inches between pictures."""
 _STYLE = {
     "font.family": "DejaVu Sans",  # comes with matplotlib
     "font.size": 8,
@@ -41,8 +48,8 @@ _STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "pdf.fonttype": 42,  # letters stay letters, as publishers ask
-    "savefig.dpi": 300,
     "svg.fonttype": "none",
+    "text.parse_math": False,  # a name with dollar signs is no formula
 }
 
 
@@ -72,30 +79,64 @@ def styled(draw: Callable[..., Any]) -> Callable[..., Any]:
     return wrapper
 
 
-def grid(rows: int, columns: int, aspect: float, panel_width: float = PANEL_WIDTH) -> tuple[Figure, np.ndarray]:
+def grid(
+    rows: int, columns: int, aspect: float | Sequence[float], panel_width: float = PANEL_WIDTH
+) -> tuple[Figure, np.ndarray]:
     """A figure for pictures side by side.
 
     Args:
-        aspect: height / width of the pictures.
+        aspect: height / width of the pictures, of all or of each row.
         panel_width: inches of a picture.
 
     Returns:
         The figure and its axes, (rows, columns) of `Axes`.
     """
-    aspect = min(max(aspect, 0.2), 5)  # a picture may be a line
-    figure = Figure((columns * panel_width, rows * (panel_width * aspect + 0.1) + 0.6), layout="constrained")
+    aspects = np.broadcast_to(aspect, rows).clip(0.2, 5)  # a picture may be a line
+    figure = Figure((columns * panel_width, (panel_width * aspects + 0.1).sum() + 0.6), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
-    return figure, figure.subplots(rows, columns, squeeze=False)
+    return figure, figure.subplots(rows, columns, squeeze=False, height_ratios=aspects)
+
+
+@styled
+def fit(figure: Figure, axes: np.ndarray, right: float = 0) -> None:
+    """Places a `grid` of pictures as close as titles and legend let them; the figure becomes as high as they need.
+
+    To be called when all is drawn. Constrained layout leaves gaps: it shares out a fixed height.
+
+    Args:
+        right: inches of the figure's width that are left free beside the grid, as for a colour bar.
+    """
+    figure.set_layout_engine("none")
+    rows, columns = axes.shape
+    width, height = figure.get_size_inches()
+    across = (width - right) / columns
+    panel = across - _GAP
+    heights = panel * np.array(axes[0, 0].get_gridspec().get_height_ratios())
+    above = []
+    for row, inches in zip(axes, heights, strict=True):
+        for each in row:
+            each.set_position((0, 0, panel / width, inches / height))
+        bounds = filter(None, (each.get_tightbbox() for each in row))
+        above.append(max(each.y1 for each in bounds) / figure.dpi - inches)
+    legend = max((each.get_window_extent().y1 for each in figure.legends), default=0) / figure.dpi
+    height = sum(above) + sum(heights) + _GAP * (rows + 1) + legend
+    figure.set_figheight(height)
+    bottom = height
+    for row, inches, titles in zip(axes, heights, above, strict=True):
+        bottom -= _GAP + titles + inches
+        for column, each in enumerate(row):
+            left = column * across + _GAP / 2
+            each.set_position((left / width, bottom / height, panel / width, inches / height))
 
 
 def show_image(axes: Axes, image: np.ndarray, title: str = "") -> None:
     """An image (H, W, 3) uint8, smoothly scaled down where it is wider than `PANEL_PIXELS`."""
-    _show(axes, image, title, Image.Resampling.LANCZOS)
+    _show(axes, image, title, Image.Resampling.LANCZOS, "auto")
 
 
 def show_labels(axes: Axes, labels: np.ndarray, classes: ClassSet, title: str = "") -> None:
     """Labels (H, W) in the colours of their classes, those that are no class in black; colours are never mixed."""
-    _show(axes, colorize(labels, classes.colors), title, Image.Resampling.NEAREST)
+    _show(axes, colorize(labels, classes.colors), title, Image.Resampling.NEAREST, "nearest")
 
 
 def show_map(axes: Axes, values: np.ndarray, size: tuple[int, int], title: str = "", **settings: Any) -> Any:
@@ -120,23 +161,44 @@ def show_map(axes: Axes, values: np.ndarray, size: tuple[int, int], title: str =
     return drawn
 
 
+def caption(axes: Axes, text: str) -> None:
+    """A small line between a picture and its title (which then wants `pad=ABOVE_CAPTIONS`), shortened to fit."""
+    place = {"xytext": (0, 3), "xycoords": "axes fraction", "textcoords": "offset points"}
+    axes.annotate(shorten(text, 36), (0.5, 1), ha="center", fontsize=CAPTION_SIZE, **place)
+
+
 def mark(axes: Axes, pixel: tuple[int, int]) -> None:
     """A cross at a pixel (x, y), seen on any ground."""
     for color, size, width in (("black", 9, 3.5), ("white", 8, 1.5)):
         axes.plot(*pixel, marker="x", color=color, markersize=size, markeredgewidth=width, clip_on=False)
 
 
-def class_legend(figure: Figure, classes: ClassSet, labels: Iterable[int]) -> None:
-    """The names and colours of these labels below the figure; those that are no class are "ignored"."""
+def class_legend(figure: Figure, classes: ClassSet, labels: Iterable[int], more: Sequence[Patch] = ()) -> None:
+    """The names and colours of these labels below the figure; those that are no class are "ignored".
+
+    Args:
+        more: what else the legend explains, after them.
+    """
     labels = sorted({min(int(label), len(classes)) for label in labels})
     names, colors = (*classes.names, "ignored"), (*classes.colors, (0, 0, 0))
+    outline = {"edgecolor": "black", "linewidth": 0.4}
     patches = [
-        Patch(facecolor=np.divide(colors[label], 255), edgecolor="black", linewidth=0.4, label=names[label])
-        for label in labels
+        Patch(facecolor=np.divide(colors[label], 255), label=shorten(names[label], 32), **outline) for label in labels
     ]
-    letters = 12 * figure.get_figwidth()
-    columns = max(1, min(len(patches), int(letters / (max(len(names[label]) for label in labels) + 6))))
+    patches += more
+    lengths = [len(patch.get_label()) + 6 for patch in patches]
+    letters = 14 * figure.get_figwidth()
+    # Matplotlib deals them to the columns as `array_split` does.
+    columns = max(
+        n for n in range(1, len(patches) + 1) if n == 1 or sum(map(max, np.array_split(lengths, n))) < letters
+    )
     figure.legend(handles=patches, loc="outside lower center", ncols=columns, handlelength=1.2, columnspacing=1.2)
+
+
+def shorten(name: str, letters: int) -> str:
+    """With the middle left out where the name is longer than this: begin and end tell the most."""
+    half = (letters - 1) // 2
+    return name if len(name) <= letters else f"{name[:half]}…{name[-half:]}"
 
 
 @styled
@@ -145,14 +207,14 @@ def save(figure: Figure, stem: Path) -> Path:
     stem.parent.mkdir(parents=True, exist_ok=True)
     for form in ("pdf", "png"):
         with replaced(stem.with_name(f"{stem.name}.{form}")) as partial:
-            figure.savefig(partial, format=form)
+            figure.savefig(partial, format=form, dpi=_possible(figure, 300))
     return stem.with_name(f"{stem.name}.png")
 
 
 @styled
 def to_array(figure: Figure, dpi: int = 150) -> np.ndarray:
     """The figure as a picture (H, W, 3) uint8."""
-    figure.set_dpi(dpi)
+    figure.set_dpi(_possible(figure, dpi))
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
@@ -162,17 +224,22 @@ def to_array(figure: Figure, dpi: int = 150) -> np.ndarray:
 def to_bytes(figure: Figure, form: str, dpi: int = 150) -> bytes:
     """The figure as a file's content, "png" or "svg"."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=form, dpi=dpi)
+    figure.savefig(buffer, format=form, dpi=_possible(figure, dpi))
     return buffer.getvalue()
 
 
-def _show(axes: Axes, picture: np.ndarray, title: str, method: Image.Resampling) -> None:
+def _possible(figure: Figure, dpi: float) -> float:
+    """No more than gives `MOST_PIXELS`."""
+    return min(dpi, MOST_PIXELS / max(figure.get_size_inches()))
+
+
+def _show(axes: Axes, picture: np.ndarray, title: str, method: Image.Resampling, interpolation: str) -> None:
     size = height, width = picture.shape[:2]
     if width > PANEL_PIXELS:
         smaller = (PANEL_PIXELS, max(1, round(height * PANEL_PIXELS / width)))
         picture = np.asarray(Image.fromarray(picture).resize(smaller, method))
     # Axes count the image's own pixels, whatever the picture was scaled to.
-    axes.imshow(picture, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation="nearest")
+    axes.imshow(picture, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation=interpolation)
     _frame(axes, size, title)
 
 

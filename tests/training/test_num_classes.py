@@ -12,6 +12,7 @@ from PIL import Image
 
 from acfnet_tf import commands
 from acfnet_tf.data.classes import IGNORED
+from acfnet_tf.request import Request
 from acfnet_tf.training.run_folder import read_classes
 from tests.tiny import TINY_SETTINGS
 
@@ -35,9 +36,9 @@ def write_data(root: Path, num_classes: int) -> None:
 def test_trains_evaluates_and_saves(num_classes: int, tmp_path: Path) -> None:
     write_data(tmp_path / "data", num_classes)
     settings = [*TINY_SETTINGS, "data.format=folder", "data.val_fraction=0.34", "train.steps=1", "train.batch_size=2"]
-    request = commands.Request("acf_aspp_ob_small", settings, str(tmp_path / "data"), str(tmp_path / "run"))
+    request = Request("acf_aspp_ob_small", settings, str(tmp_path / "data"), str(tmp_path / "run"))
     commands.train(request)
-    commands.evaluate(commands.Request("acf_aspp_ob_small", [], str(tmp_path / "data"), str(tmp_path / "run")))
+    commands.evaluate(Request("acf_aspp_ob_small", [], str(tmp_path / "data"), str(tmp_path / "run")))
 
     report = json.loads((tmp_path / "run/evaluation.json").read_text())
     counts = np.array(report["heads"]["fine"]["confusion"])

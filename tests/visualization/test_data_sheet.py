@@ -18,10 +18,16 @@ CLASSES = ClassSet(("cat", "dog"), (RED, GREEN), {1: 0, 2: 1, 0: IGNORED})
 GREY = (101, 101, 101)
 
 
-def make_sample(folder: Path, name: str, values: tuple[int, ...], size: tuple[int, int] = (40, 80)) -> Sample:
+def make_sample(
+    folder: Path,
+    name: str,
+    values: tuple[int, ...],
+    size: tuple[int, int] = (40, 80),
+    image_size: tuple[int, int] = (40, 80),
+) -> Sample:
     """A grey image, and a mask of upright stripes."""
     image, mask = folder / f"{name}.png", folder / f"{name}_mask.png"
-    Image.new("RGB", (80, 40), GREY).save(image)
+    Image.new("RGB", image_size[::-1], GREY).save(image)
     stripes = np.repeat(np.uint8(values), size[1] // len(values))
     Image.fromarray(np.tile(stripes, (size[0], 1))).save(mask)
     return Sample(name, str(image), str(mask))
@@ -34,8 +40,10 @@ def colors_along(file: Path, y: int) -> list[tuple[int, int, int]]:
     return [color for index, color in enumerate(wide) if index == 0 or color != wide[index - 1]]
 
 
-def test_image_overlay_and_mask_stand_side_by_side(tmp_path: Path) -> None:
-    file = write_contact_sheet([make_sample(tmp_path, "a", (1, 2, 0, 9))], CLASSES, tmp_path / "new" / "sheet.png")
+@pytest.mark.parametrize("size", [(40, 80), (1001, 2000)])
+def test_image_overlay_and_mask_stand_side_by_side(tmp_path: Path, size: tuple[int, int]) -> None:
+    sample = make_sample(tmp_path, "a", (1, 2, 0, 9), size, size)
+    file = write_contact_sheet([sample], CLASSES, tmp_path / "new" / "sheet.png")
     assert file == tmp_path / "new" / "sheet.png"
     mixed = [tuple((GREY[i] + color[i]) // 2 for i in range(3)) for color in (RED, GREEN, BLACK, MAGENTA)]
     assert colors_along(file, 150) == [GREY, *mixed, RED, GREEN, BLACK, MAGENTA]
