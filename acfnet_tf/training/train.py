@@ -15,7 +15,6 @@ import numpy as np
 from acfnet_tf.config import ConfigError, Experiment
 from acfnet_tf.data.checks.check import check_data
 from acfnet_tf.data.errors import DataError
-from acfnet_tf.data.reading import load_sample
 from acfnet_tf.data.sample import DataSource
 from acfnet_tf.data.source import open_data
 from acfnet_tf.inference.predictor import Predictor
@@ -30,18 +29,16 @@ from acfnet_tf.training.loss_scale import LossScale
 from acfnet_tf.training.memory import choose_micro_batch
 from acfnet_tf.training.nonfinite import NonFiniteSteps
 from acfnet_tf.training.optimizer import create_optimizer
+from acfnet_tf.training.pictures import validation_pictures
 from acfnet_tf.training.progress import Progress
 from acfnet_tf.training.run_folder import RunFolder, check_same_run
 from acfnet_tf.training.step import TrainStep
 from acfnet_tf.training.strategy import Workers, join_workers
 from acfnet_tf.training.validation import evaluate_shared
-from acfnet_tf.visualization.figure import Picture, Run, to_array
-from acfnet_tf.visualization.results import draw_results
+from acfnet_tf.visualization.figure import Run
 
 SECONDS_BETWEEN_CHECKPOINTS = 900
 """A checkpoint is also written when this much time has passed since the last one: steps can take minutes."""
-
-TENSORBOARD_IMAGES = 4
 
 SAMPLES_LOOKED_INTO = 32
 """Of each split at most, before the first step."""
@@ -253,10 +250,9 @@ class _Training:
                 self.step, {f"miou_{head}": score for head, score in scores.items()}, self.inference_model
             )
             if self.workers.is_chief:
-                for sample in samples[:TENSORBOARD_IMAGES]:
-                    picture = Picture(sample.name, *load_sample(sample, self.classes))
-                    figure = draw_results([Run(self.experiment.name, self.predictor)], [picture], self.classes)
-                    self.folder.log_image(self.step, f"val/{sample.name}", to_array(figure))
+                run = Run(self.experiment.name, self.predictor)
+                for name, picture in validation_pictures(run, samples, self.classes, evaluation):
+                    self.folder.log_image(self.step, name, picture)
         heads = ", ".join(f"{head} {100 * score:.2f} %" for head, score in scores.items())
         self._say(f"step {self.step}: mIoU on {len(samples)} validation images: {heads}")
 

@@ -111,6 +111,7 @@ def test_tensorboard_shows_numbers_images_and_the_configuration(plain, tiny_scen
     assert {"train/loss", "train/learning_rate", "train/images_per_second", "train/gradient_norm"} <= tags
     assert {"val/miou_coarse", "val/miou_fine", "configuration"} <= tags
     assert {f"val/{sample.name}" for sample in list_samples(tiny_scenes, "val")} <= tags
+    assert {"classes/iou", "classes/confusion"} <= tags
     (configuration,) = events.Tensors("configuration")
     assert b'"learning_rate": 0.003' in configuration.tensor_proto.string_val[0]
 
