@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -173,7 +174,7 @@ def mark(axes: Axes, pixel: tuple[int, int]) -> None:
         axes.plot(*pixel, marker="x", color=color, markersize=size, markeredgewidth=width, clip_on=False)
 
 
-def class_legend(figure: Figure, classes: ClassSet, labels: Iterable[int], more: Sequence[Patch] = ()) -> None:
+def class_legend(figure: Figure, classes: ClassSet, labels: Iterable[int], more: Sequence[Artist] = ()) -> None:
     """The names and colours of these labels below the figure; those that are no class are "ignored".
 
     Args:
