@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import keras
@@ -50,6 +51,12 @@ class Inspection(NamedTuple):
         features = self.features[head]
         unit = features / np.maximum(np.linalg.norm(features, axis=-1, keepdims=True), 1e-12)
         return unit @ unit[self.cell(pixel)]
+
+
+@functools.lru_cache(maxsize=4)
+def inspector_of(model: keras.Model) -> Inspector:
+    """The model's inspector, of which the graph is made once for all images."""
+    return Inspector(model)
 
 
 class Inspector:

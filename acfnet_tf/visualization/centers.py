@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from acfnet_tf.config import UserError
 from acfnet_tf.data.classes import ClassSet
-from acfnet_tf.inference.inspection import Inspection, Inspector
+from acfnet_tf.inference.inspection import Inspection, Inspector, inspector_of
 from acfnet_tf.visualization.center_statistics import (
     CenterVariation,
     balanced_choice,
@@ -225,7 +225,7 @@ def _draw_boxes(axes: Axes, own: np.ndarray, others: np.ndarray, names: Sequence
 
 
 def _inspector(run: Run) -> Inspector:
-    inspector = Inspector(run.predictor.model)
+    inspector = inspector_of(run.predictor.model)
     if inspector.acf is None:
         raise UserError(f"{run.name} has no class centers: they exist in runs with class_feature, for example acf_aspp")
     return inspector

@@ -1,0 +1,165 @@
+"""The figures of `--mode=visualize`, each as PNG and PDF."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from tqdm import tqdm
+
+from acfnet_tf.config import UserError, suggest
+from acfnet_tf.data.classes import ClassSet
+from acfnet_tf.data.reading import load_sample, read_image
+from acfnet_tf.data.sample import Sample
+from acfnet_tf.evaluation.evaluate import evaluate
+from acfnet_tf.metrics.confusion import iou_of_images
+from acfnet_tf.visualization.attention import draw_attention
+from acfnet_tf.visualization.centers import draw_center_variation, draw_centers
+from acfnet_tf.visualization.errors import draw_class_bars, draw_confusion, rank_images
+from acfnet_tf.visualization.figure import Picture, Run, save
+from acfnet_tf.visualization.results import draw_results
+from acfnet_tf.visualization.similarity import draw_similarity
+
+IMAGES = {"results": 8, "similarity": 1, "centers": 32, "attention": 1, "errors": 8}
+"""What can be drawn, and of how many images unless the user says."""
+SHEET = 8
+"""So many images have a figure of their own beside the one of all, or a row in a sheet."""
+
+
+def visualize(
+    what: str,
+    runs: Sequence[Run],
+    samples: Sequence[Sample],
+    classes: ClassSet,
+    folder: Path,
+    *,
+    images: int | None = None,
+    pixels: Sequence[str] = (),
+    class_names: Sequence[str] = (),
+    max_pixels: int | None = None,
+) -> list[Path]:
+    """Draws the figures of one kind.
+
+    Args:
+        what: one of `IMAGES`.
+        runs: the last is the user's own; those before it are shown beside it where a figure compares.
+        samples: what to draw; those without mask have no truth.
+        classes: of the data and all runs.
+        folder: for the figures; made if needed.
+        images: how many of the samples; errors: how many of the worst.
+        pixels: "x,y", for similarity and attention.
+        class_names: whose attention maps are drawn; by default those that occur.
+        max_pixels: larger images without mask are refused.
+
+    Returns:
+        The PNG files; a PDF lies beside each.
+
+    Raises:
+        UserError: no samples, a pixel that is none or outside of an image, a class that there is not, a figure that
+            this kind of network does not have.
+        DataError: an image or mask cannot be read.
+    """
+    points = [parse_pixel(pixel) for pixel in pixels]
+    shown = [_class_index(name, classes) for name in class_names]
+    own, count = runs[-1], images or IMAGES[what]
+    if what == "errors":
+        return _errors(runs, samples, classes, folder, count)
+    pictures = _read(samples[:count], classes, max_pixels)
+    files: list[Path] = []
+    if what == "results":
+        sheet = []
+        for picture in pictures:
+            files.append(save(draw_results(runs, [picture], classes), folder / f"{picture.name}_results"))
+            sheet = [*sheet, picture][:SHEET]
+        return [*files, save(draw_results(runs, sheet, classes), folder / "results")] if len(sheet) > 1 else files
+    if what == "centers":
+        files = []
+
+        def draw_each(pictures: Iterable[Picture]) -> Iterator[Picture]:
+            for number, picture in enumerate(pictures):
+                if number < SHEET:
+                    files.append(save(draw_centers(own, picture, classes), folder / f"{picture.name}_centers"))
+                yield picture
+
+        if min(count, len(samples)) == 1:
+            list(draw_each(pictures))
+        else:
+            files.append(save(draw_center_variation(own, draw_each(pictures), classes), folder / "centers"))
+        return files
+    for picture in pictures:
+        for point in points:
+            _check_inside(point, picture)
+        if what == "similarity":
+            if not points:
+                height, width = picture.image.shape[:2]
+                raise UserError(
+                    f"--what=similarity wants a pixel, such as --pixel={width // 2},{height // 2}: x from 0 (left) to"
+                    f" {width - 1} and y from 0 (top) to {height - 1} in {picture.name}"
+                )
+            figure = draw_similarity(runs, [(picture, point) for point in points], classes)
+        else:
+            figure = draw_attention(own, picture, points, shown or None, classes)
+        files.append(save(figure, folder / f"{picture.name}_{what}"))
+    return files
+
+
+def parse_pixel(text: str) -> tuple[int, int]:
+    """ "x,y" as numbers.
+
+    Raises:
+        UserError: it is not of this form.
+    """
+    if not (match := re.fullmatch(r"\s*\(?\s*(\d+)\s*,\s*(\d+)\s*\)?\s*", text)):
+        raise UserError(f"--pixel={text}: expected x,y, two whole numbers counted from the upper left corner: 250,120")
+    return int(match[1]), int(match[2])
+
+
+def _check_inside(pixel: tuple[int, int], picture: Picture) -> None:
+    (x, y), (height, width) = pixel, picture.image.shape[:2]
+    if x >= width or y >= height:
+        raise UserError(
+            f"--pixel={x},{y} lies outside of {picture.name}, which is {width}×{height}:"
+            f" x goes from 0 to {width - 1}, y from 0 to {height - 1}"
+        )
+
+
+def _class_index(name: str, classes: ClassSet) -> int:
+    if name not in classes.names:
+        raise UserError(f"--classes: no class {name!r}. {suggest(name, classes.names)}")
+    return classes.names.index(name)
+
+
+def _read(samples: Sequence[Sample], classes: ClassSet, max_pixels: int | None) -> Iterator[Picture]:
+    """The pictures one after the other.
+
+    Raises:
+        UserError: there are none.
+    """
+    if not samples:
+        raise UserError("no images to draw")
+    for sample in tqdm(samples, "Drawing", unit="image"):
+        if sample.label is None:
+            yield Picture(sample.name, read_image(sample.image, max_pixels=max_pixels))
+        else:
+            yield Picture(sample.name, *load_sample(sample, classes))
+
+
+def _errors(runs: Sequence[Run], samples: Sequence[Sample], classes: ClassSet, folder: Path, count: int) -> list[Path]:
+    """The worst images of the last run, its confusion matrix, and the classes' IoU."""
+    if any(sample.label is None for sample in samples):
+        raise UserError("--what=errors wants images with masks: a split of the data, not --input")
+    found = evaluate(runs[-1].predictor, samples, classes)
+    scores = iou_of_images(found.images["fine"])
+    files = [
+        save(draw_class_bars(found.matrices, classes), folder / "errors_classes"),
+        save(draw_confusion(found.matrices["fine"], classes), folder / "errors_confusion"),
+    ]
+    if worst := rank_images(found.images["fine"])[:count]:
+        pictures = _read([samples[index] for index in worst], classes, None)
+        named = [
+            picture._replace(name=f"{picture.name} ({100 * scores[index]:.1f} %)")
+            for index, picture in zip(worst, pictures, strict=True)
+        ]
+        files.append(save(draw_results(runs, named, classes), folder / "errors_worst"))
+    return files
