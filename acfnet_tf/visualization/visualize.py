@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
@@ -25,6 +26,8 @@ IMAGES = {"results": 8, "similarity": 1, "centers": 32, "attention": 1, "errors"
 """What can be drawn, and of how many images unless the user says."""
 SHEET = 8
 """So many images have a figure of their own beside the one of all, or a row in a sheet."""
+Pixel = tuple[int, int]
+"""(x, y) from the upper left corner."""
 
 
 def visualize(
@@ -61,50 +64,22 @@ def visualize(
         DataError: an image or mask cannot be read.
     """
     points = [parse_pixel(pixel) for pixel in pixels]
-    shown = [_class_index(name, classes) for name in class_names]
-    own, count = runs[-1], images or IMAGES[what]
+    shown = [_class_index(name, classes) for name in class_names] or None
+    count = images or IMAGES[what]
     if what == "errors":
         return _errors(runs, samples, classes, folder, count)
-    pictures = _read(samples[:count], classes, max_pixels)
-    files: list[Path] = []
-    if what == "results":
-        sheet = []
-        for picture in pictures:
-            files.append(save(draw_results(runs, [picture], classes), folder / f"{picture.name}_results"))
-            sheet = [*sheet, picture][:SHEET]
-        return [*files, save(draw_results(runs, sheet, classes), folder / "results")] if len(sheet) > 1 else files
-    if what == "centers":
-        files = []
-
-        def draw_each(pictures: Iterable[Picture]) -> Iterator[Picture]:
-            for number, picture in enumerate(pictures):
-                if number < SHEET:
-                    files.append(save(draw_centers(own, picture, classes), folder / f"{picture.name}_centers"))
-                yield picture
-
-        if min(count, len(samples)) == 1:
-            list(draw_each(pictures))
-        else:
-            files.append(save(draw_center_variation(own, draw_each(pictures), classes), folder / "centers"))
-        return files
-    for picture in pictures:
-        for point in points:
-            _check_inside(point, picture)
+    # Closed where drawing fails, so that the message stands in a line of its own below the progress bar.
+    with contextlib.closing(_read(samples[:count], classes, max_pixels)) as pictures:
+        if what == "results":
+            return _results(runs, pictures, classes, folder)
+        if what == "centers":
+            return _centers(runs[-1], pictures, classes, folder, several=min(count, len(samples)) > 1)
         if what == "similarity":
-            if not points:
-                height, width = picture.image.shape[:2]
-                raise UserError(
-                    f"--what=similarity wants a pixel, such as --pixel={width // 2},{height // 2}: x from 0 (left) to"
-                    f" {width - 1} and y from 0 (top) to {height - 1} in {picture.name}"
-                )
-            figure = draw_similarity(runs, [(picture, point) for point in points], classes)
-        else:
-            figure = draw_attention(own, picture, points, shown or None, classes)
-        files.append(save(figure, folder / f"{picture.name}_{what}"))
-    return files
+            return _similarity(runs, pictures, classes, folder, points)
+        return _attention(runs[-1], pictures, classes, folder, points, shown)
 
 
-def parse_pixel(text: str) -> tuple[int, int]:
+def parse_pixel(text: str) -> Pixel:
     """ "x,y" as numbers.
 
     Raises:
@@ -115,13 +90,14 @@ def parse_pixel(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-def _check_inside(pixel: tuple[int, int], picture: Picture) -> None:
-    (x, y), (height, width) = pixel, picture.image.shape[:2]
-    if x >= width or y >= height:
-        raise UserError(
-            f"--pixel={x},{y} lies outside of {picture.name}, which is {width}×{height}:"
-            f" x goes from 0 to {width - 1}, y from 0 to {height - 1}"
-        )
+def _check_inside(pixels: Iterable[Pixel], picture: Picture) -> None:
+    height, width = picture.image.shape[:2]
+    for x, y in pixels:
+        if x >= width or y >= height:
+            raise UserError(
+                f"--pixel={x},{y} lies outside of {picture.name}, which is {width}×{height}:"
+                f" x goes from 0 to {width - 1}, y from 0 to {height - 1}"
+            )
 
 
 def _class_index(name: str, classes: ClassSet) -> int:
@@ -130,7 +106,7 @@ def _class_index(name: str, classes: ClassSet) -> int:
     return classes.names.index(name)
 
 
-def _read(samples: Sequence[Sample], classes: ClassSet, max_pixels: int | None) -> Iterator[Picture]:
+def _read(samples: Sequence[Sample], classes: ClassSet, max_pixels: int | None) -> Generator[Picture, None, None]:
     """The pictures one after the other.
 
     Raises:
@@ -143,6 +119,62 @@ def _read(samples: Sequence[Sample], classes: ClassSet, max_pixels: int | None) 
             yield Picture(sample.name, read_image(sample.image, max_pixels=max_pixels))
         else:
             yield Picture(sample.name, *load_sample(sample, classes))
+
+
+def _results(runs: Sequence[Run], pictures: Iterable[Picture], classes: ClassSet, folder: Path) -> list[Path]:
+    files, sheet = [], []
+    for picture in pictures:
+        files.append(save(draw_results(runs, [picture], classes), folder / f"{picture.name}_results"))
+        sheet = [*sheet, picture][:SHEET]
+    return [*files, save(draw_results(runs, sheet, classes), folder / "results")] if len(sheet) > 1 else files
+
+
+def _centers(run: Run, pictures: Iterable[Picture], classes: ClassSet, folder: Path, *, several: bool) -> list[Path]:
+    files = []
+
+    def draw_each() -> Iterator[Picture]:
+        for picture in pictures:
+            if len(files) < SHEET:
+                files.append(save(draw_centers(run, picture, classes), folder / f"{picture.name}_centers"))
+            yield picture
+
+    if not several:
+        list(draw_each())
+        return files
+    return [save(draw_center_variation(run, draw_each(), classes), folder / "centers"), *files]
+
+
+def _similarity(
+    runs: Sequence[Run], pictures: Iterable[Picture], classes: ClassSet, folder: Path, points: Sequence[Pixel]
+) -> list[Path]:
+    files = []
+    for picture in pictures:
+        height, width = picture.image.shape[:2]
+        if not points:
+            raise UserError(
+                f"--what=similarity wants a pixel, such as --pixel={width // 2},{height // 2}: x from 0 (left) to"
+                f" {width - 1} and y from 0 (top) to {height - 1} in {picture.name}"
+            )
+        _check_inside(points, picture)
+        figure = draw_similarity(runs, [(picture, point) for point in points], classes)
+        files.append(save(figure, folder / f"{picture.name}_similarity"))
+    return files
+
+
+def _attention(
+    run: Run,
+    pictures: Iterable[Picture],
+    classes: ClassSet,
+    folder: Path,
+    points: Sequence[Pixel],
+    shown: Sequence[int] | None,
+) -> list[Path]:
+    files = []
+    for picture in pictures:
+        _check_inside(points, picture)
+        figure = draw_attention(run, picture, points, shown, classes)
+        files.append(save(figure, folder / f"{picture.name}_attention"))
+    return files
 
 
 def _errors(runs: Sequence[Run], samples: Sequence[Sample], classes: ClassSet, folder: Path, count: int) -> list[Path]:
