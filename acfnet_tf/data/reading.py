@@ -24,7 +24,9 @@ PNG_START = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
 Source = str | Path | Piece
 
 
-def read_image(source: Source, *, upright: bool = True, max_pixels: int | None = None) -> np.ndarray:
+def read_image(
+    source: Source, *, upright: bool = True, max_pixels: int | None = None, setting: str = "evaluation.max_pixels"
+) -> np.ndarray:
     """Any picture as RGB: grey, palette, 16-bit and CMYK are converted, transparency is dropped.
 
     Args:
@@ -32,6 +34,7 @@ def read_image(source: Source, *, upright: bool = True, max_pixels: int | None =
         upright: turn the image as its EXIF orientation says. Not for images with masks: those are drawn on the pixels
             as they are stored, and TensorFlow reads them so in training.
         max_pixels: a larger image is refused before it is decoded.
+        setting: which one `max_pixels` is from, to be named then.
 
     Returns:
         (H, W, 3) uint8.
@@ -39,12 +42,14 @@ def read_image(source: Source, *, upright: bool = True, max_pixels: int | None =
     Raises:
         DataError: not there, damaged, too large, or no image.
     """
-    return image_of(read_bytes(source), source, upright=upright, max_pixels=max_pixels)
+    return image_of(read_bytes(source), source, upright=upright, max_pixels=max_pixels, setting=setting)
 
 
-def image_of(content: bytes, source: Source, *, upright: bool, max_pixels: int | None = None) -> np.ndarray:
+def image_of(
+    content: bytes, source: Source, *, upright: bool, max_pixels: int | None = None, setting: str = ""
+) -> np.ndarray:
     """`read_image` of bytes that were read from `source` already."""
-    image = _decode(source, content, max_pixels)
+    image = _decode(source, content, max_pixels, setting)
     if upright:
         with contextlib.suppress(
             Exception
@@ -171,7 +176,7 @@ def load_sample(sample: Sample, classes: ClassSet) -> tuple[np.ndarray, np.ndarr
     return image, label
 
 
-def _decode(source: Source, content: bytes, max_pixels: int | None = None) -> Image.Image:
+def _decode(source: Source, content: bytes, max_pixels: int | None = None, setting: str = "") -> Image.Image:
     """The picture, fully decoded."""
     if not content:
         raise DataError(f"{source}: the file is empty.")
@@ -187,7 +192,5 @@ def _decode(source: Source, content: bytes, max_pixels: int | None = None) -> Im
         reason = " ".join(str(error).split())
         raise DataError(f"{source}: damaged or cut off ({reason}). Copy or unpack it again.") from error
     if max_pixels is not None and image.width * image.height > max_pixels:
-        raise DataError(
-            f"{source}: {image.width}×{image.height} are more than {max_pixels:,} pixels (evaluation.max_pixels)."
-        )
+        raise DataError(f"{source}: {image.width}×{image.height} are more than {max_pixels:,} pixels ({setting}).")
     return image

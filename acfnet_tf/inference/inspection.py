@@ -48,9 +48,13 @@ class Inspection(NamedTuple):
         Returns:
             (h, w) in −1 … 1; 0 where the features are all zero.
         """
-        features = self.features[head]
-        unit = features / np.maximum(np.linalg.norm(features, axis=-1, keepdims=True), 1e-12)
+        unit = unit_length(self.features[head])
         return unit @ unit[self.cell(pixel)]
+
+
+def unit_length(features: np.ndarray) -> np.ndarray:
+    """Vectors (…, C) of length 1; those that are all zero stay so."""
+    return features / np.maximum(np.linalg.norm(features, axis=-1, keepdims=True), 1e-12)
 
 
 @functools.lru_cache(maxsize=4)

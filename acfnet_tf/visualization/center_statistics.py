@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from acfnet_tf.inference.inspection import unit_length
+
 PRESENT_SHARE = 0.001
 """A class is present where at least this share of the coarse probability is its own, or some position's most."""
 
@@ -86,12 +88,6 @@ def scatter_ratio(features: np.ndarray, labels: np.ndarray) -> float:
     return float(np.square(features).sum() / between - 1) if between > 1e-9 else float("nan")
 
 
-def unit(vectors: np.ndarray) -> np.ndarray:
-    """Vectors (…, C) of length 1, of which products are cosine similarities; zeros stay zeros."""
-    vectors = np.asarray(vectors, np.float64)
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
-
-
 def nearer_to_own(features: np.ndarray, centers: np.ndarray, labels: np.ndarray, wrong: np.ndarray) -> float:
     """The share of features (M, C) more like the center of their class than that of the class mistaken for it.
 
@@ -102,7 +98,7 @@ def nearer_to_own(features: np.ndarray, centers: np.ndarray, labels: np.ndarray,
         labels: (M,), the classes that are right.
         wrong: (M,), those that were taken instead.
     """
-    features, centers = unit(features), unit(centers)
+    features, centers = unit_length(features), unit_length(centers)
     return float((np.sum(features * (centers[labels] - centers[wrong]), axis=-1) > 0).mean())
 
 
@@ -131,7 +127,7 @@ class CenterVariation:
             labels: (h, w); those that are no class do not count.
         """
         self.centers.append({int(label): np.float32(centers[label]) for label in present})
-        directions = unit(features)
+        directions = unit_length(features)
         self._directions.append(
             {
                 int(label): directions[labels == label].mean(axis=0, dtype=np.float32)
@@ -157,7 +153,7 @@ class CenterVariation:
             for image in having:
                 if label in self._directions[image]:
                     center, direction = self.centers[image][label], self._directions[image][label]
-                    own[image, label] = direction @ unit(center)
+                    own[image, label] = direction @ unit_length(center)
                     # Cosine similarity is blind to length: the sum of the others points where their mean does.
-                    others[image, label] = direction @ unit(total - center)
+                    others[image, label] = direction @ unit_length(total - center)
         return own, others

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from acfnet_tf.config import UserError
 from acfnet_tf.data.classes import ClassSet
-from acfnet_tf.inference.inspection import Inspection, Inspector, inspector_of
+from acfnet_tf.inference.inspection import Inspection, Inspector, inspector_of, unit_length
 from acfnet_tf.visualization.center_statistics import (
     CenterVariation,
     balanced_choice,
@@ -19,7 +19,6 @@ from acfnet_tf.visualization.center_statistics import (
     nearer_to_own,
     present_classes,
     scatter_ratio,
-    unit,
 )
 from acfnet_tf.visualization.feature_scatter import CROSS, Cloud, draw_cloud, name_marked, short_names
 from acfnet_tf.visualization.figure import Picture, Run, class_legend, shorten, show_image, show_labels, styled
@@ -183,7 +182,7 @@ def _draw_similarity(figure: SubFigure, centers: np.ndarray, names: Sequence[str
         names: (K,).
         present: so many classes there are, of which these are the largest.
     """
-    similarity, axes = unit(centers) @ unit(centers).T, figure.subplots()
+    similarity, axes = unit_length(centers) @ unit_length(centers).T, figure.subplots()
     drawn = axes.imshow(similarity, cmap="RdBu_r", vmin=-1, vmax=1)
     size = min(7, 180 / len(names))
     axes.set_xticks(range(len(names)), names, rotation=90, fontsize=size)

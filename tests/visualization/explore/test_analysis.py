@@ -1,0 +1,114 @@
+"""What the page says of pixels is what the networks say; bad images are refused with the reason."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from acfnet_tf.config import EvaluationConfig, UserError
+from acfnet_tf.inference.inspection import Inspector
+from acfnet_tf.layers.resize import ResizeLike
+from acfnet_tf.visualization.explore.analysis import Analyst, aligned, areas, occurring, read_upload
+from acfnet_tf.visualization.figure import Picture
+from tests.visualization.explore.networks import tiny_run
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (41, 58, 3), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def analyst() -> Analyst:
+    flipped = EvaluationConfig(flip=True)
+    return Analyst([tiny_run("acf"), tiny_run("baseline", class_feature=None), tiny_run("flip", evaluation=flipped)])
+
+
+def test_pixels_have_the_predictors_probabilities(analyst, image):
+    analysis = analyst.analyze(Picture("a", image))
+    expected = [run.predictor.probabilities(image) for run in analyst.runs]
+    for x, y in ((0, 0), (57, 40), (13, 29)):
+        analysis, probes = analyst.probe(analysis, (x, y))
+        assert analysis.pixel == (x, y)
+        for probe, probabilities in zip(probes, expected, strict=True):
+            assert probe.probabilities.keys() == probabilities.keys()
+            for head, values in probabilities.items():
+                np.testing.assert_allclose(probe.probabilities[head], values[y, x], rtol=1e-4, atol=1e-6)
+
+
+def test_similarity_and_attention_are_the_inspections(analyst, image):
+    _, (acf, baseline, _) = analyst.probe(analyst.analyze(Picture("a", image)), (20, 10))
+    inspection = Inspector(analyst.runs[0].predictor.model)(image)
+    for head in ("coarse", "fine"):
+        np.testing.assert_allclose(acf.similarity[head], inspection.similarity(head, (20, 10)), atol=3e-3)
+    np.testing.assert_array_equal(acf.attention, inspection.probabilities["coarse"][inspection.cell((20, 10))])
+    assert baseline.attention is None and list(baseline.similarity) == ["fine"]
+
+
+def test_the_class_center_ablation_has_no_attention(image):
+    analyst = Analyst([tiny_run("centers", class_feature="class_center")])
+    assert analyst.probe(analyst.analyze(Picture("a", image)), (0, 0))[1][0].attention is None
+
+
+def test_features_are_computed_once(analyst, image):
+    first, _ = analyst.probe(analyst.analyze(Picture("a", image)), (0, 0))
+    second, _ = analyst.probe(first, (5, 5))
+    assert second.inspections is first.inspections
+
+
+def test_a_pixel_outside(analyst, image):
+    analysis = analyst.analyze(Picture("a", image))
+    for pixel in ((58, 0), (0, 41), (-1, 0)):
+        with pytest.raises(UserError, match=r"58×41: x goes from 0 to 57, y from 0 to 40"):
+            analyst.probe(analysis, pixel)
+
+
+def test_one_pixel_and_other_models(analyst):
+    one = np.zeros((1, 1, 3), np.uint8)
+    analysis, probes = analyst.probe(analyst.analyze(Picture("a", one)), (0, 0))
+    assert analysis.labels[0]["fine"].shape == (1, 1)
+    assert probes[0].similarity["fine"].shape == (1, 1)
+
+
+def test_areas_and_occurring_classes(analyst, image):
+    analysis = analyst.analyze(Picture("a", image))
+    shares = areas(np.uint8([[0, 0, 2, 255]]), 3)
+    np.testing.assert_array_equal(shares, [0.5, 0, 0.25])
+    found = {label for by_head in analysis.labels for labels in by_head.values() for label in np.unique(labels)}
+    assert occurring(analysis, 19) == sorted(found)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 40), st.integers(1, 7))
+def test_weights_are_those_of_the_networks_resizing(length, cells):
+    values = np.random.default_rng(length).normal(size=(1, cells, 1, 2)).astype(np.float32)
+    expected = ResizeLike()(values, tf.zeros((1, length, 1, 1)))[0, :, 0]
+    np.testing.assert_allclose(aligned(np.arange(length), length, cells) @ values[0, :, 0], expected, atol=1e-5)
+
+
+def test_uploads_are_read_upright(tmp_path):
+    exif = Image.Exif()
+    exif[274] = 6
+    Image.new("RGB", (30, 20)).save(tmp_path / "turned.jpg", exif=exif)
+    picture = read_upload(str(tmp_path / "turned.jpg"), 600)
+    assert picture.image.shape == (30, 20, 3) and picture.name == "turned.jpg" and picture.truth is None
+
+
+def test_bad_uploads(tmp_path):
+    def refused(name: str, content: bytes) -> str:
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError) as error:
+            read_upload(str(tmp_path / name), 100)
+        assert str(tmp_path) not in str(error.value)
+        return str(error.value)
+
+    assert refused("text.png", b"hello") == "text.png: not an image."
+    assert refused("empty.png", b"") == "empty.png: the file is empty."
+    Image.new("RGB", (30, 20)).save(tmp_path / "large.png")
+    content = (tmp_path / "large.png").read_bytes()
+    assert "30×20 are more than 100 pixels (explore.max_pixels)" in refused("large.png", content)
+    assert "damaged or cut off" in refused("cut.png", content[:-20])
