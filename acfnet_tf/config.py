@@ -6,17 +6,17 @@ unknown names are answered with the nearest valid ones, values of the wrong type
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import difflib
 import importlib
 import json
 import pkgutil
-import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from acfnet_tf.conversion import convert, describe
 
 PAPER_SCALES = (0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
 
@@ -353,56 +353,6 @@ def _replace(node: Any, path: list[str], value: Any, full_path: str) -> Any:
         return dataclasses.replace(node, **{head: _replace(getattr(node, head), rest, value, full_path)})
     expected = typing.get_type_hints(type(node))[head]
     try:
-        return dataclasses.replace(node, **{head: _convert(value, expected)})
+        return dataclasses.replace(node, **{head: convert(value, expected)})
     except (ValueError, TypeError) as error:
-        raise ConfigError(f"{full_path} = {value!r}: expected {_describe(expected)}") from error
-
-
-def _convert(value: Any, expected: Any) -> Any:
-    """The value as the expected type; strings are parsed. Raises ValueError or TypeError where it does not fit."""
-    origin, arguments = typing.get_origin(expected), typing.get_args(expected)
-    if origin in (typing.Union, types.UnionType):
-        if type(None) in arguments and (
-            value is None or (isinstance(value, str) and value.lower() in ("none", "null"))
-        ):
-            return None
-        kinds = [argument for argument in arguments if argument is not type(None)]
-        for kind in kinds[:-1]:
-            with contextlib.suppress(ValueError, TypeError):
-                return _convert(value, kind)
-        return _convert(value, kinds[-1])
-    if origin is Literal:
-        for choice in arguments:
-            if str(choice) == str(value):
-                return choice
-        raise ValueError(value)
-    if origin is tuple:
-        items = value.strip("()[] ").split(",") if isinstance(value, str) else list(value)
-        items = [item.strip(" '\"") if isinstance(item, str) else item for item in items]
-        items = [item for item in items if item != ""]
-        kinds = arguments[:1] * len(items) if arguments[-1] is Ellipsis else arguments
-        return tuple(_convert(item, kind) for item, kind in zip(items, kinds, strict=True))
-    if expected is bool:
-        truth = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-        if str(value).lower() not in truth:
-            raise ValueError(value)
-        return truth[str(value).lower()]
-    if expected is int:
-        if isinstance(value, (bool, float)):
-            raise ValueError(value)
-        return int(value.replace("_", "") if isinstance(value, str) else value)
-    return expected(value)
-
-
-def _describe(expected: Any) -> str:
-    """The type in the words of a user."""
-    origin, arguments = typing.get_origin(expected), typing.get_args(expected)
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join("none" if kind is type(None) else _describe(kind) for kind in arguments)
-    if origin is Literal:
-        return "one of " + ", ".join(map(str, arguments))
-    if origin is tuple:
-        if arguments[-1] is Ellipsis:
-            return f"a comma-separated list, each {_describe(arguments[0])}"
-        return f"{len(arguments)} comma-separated values, each {_describe(arguments[0])}"
-    return {bool: "true or false", int: "a whole number", float: "a number", str: "text"}[expected]
+        raise ConfigError(f"{full_path} = {value!r}: expected {describe(expected)}") from error

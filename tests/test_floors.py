@@ -18,7 +18,9 @@ FLOORS = {
     "models": 3,
     "backbones": 2,
     "layers": 1,
-    **dict.fromkeys(("losses", "metrics", "data", "config", "files", "replicas", "tables", "_version"), 0),
+    **dict.fromkeys(
+        ("losses", "metrics", "data", "config", "conversion", "files", "replicas", "tables", "_version"), 0
+    ),
 }
 
 
