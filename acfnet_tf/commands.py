@@ -34,6 +34,7 @@ from acfnet_tf.request import (
     split_parts,
     split_samples,
     trained_model,
+    training_command,
 )
 from acfnet_tf.training.class_statistics import weights_from_counts
 from acfnet_tf.training.run_folder import BEST_MODEL_FILE
@@ -110,7 +111,7 @@ def evaluate(request: Request) -> None:
             samples=samples,
             classes=source.classes,
             config=experiment.to_json(),
-            commands=[shlex.join(["python", "main.py", *sys.argv[1:]])],
+            commands=[*training_command(request, experiment), shlex.join(["python", "main.py", *sys.argv[1:]])],
         )
         print(f"To look at, in any browser: {file}")
     print(f"Next: python main.py --mode=visualize {same_run(request)}")

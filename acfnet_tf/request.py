@@ -8,7 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from acfnet_tf.config import ConfigError, Experiment, UserError, load_experiment, override
+from acfnet_tf.config import (
+    PRESCRIBED,
+    ConfigError,
+    Experiment,
+    UserError,
+    differences,
+    experiment_names,
+    load_experiment,
+    override,
+)
 from acfnet_tf.data.classes import ClassSet, numbered_classes
 from acfnet_tf.data.sample import DataSource, Sample
 from acfnet_tf.data.source import open_data
@@ -149,6 +158,20 @@ def runs_to_show(request: Request, experiment: Experiment, predictor: Predictor,
             raise UserError(f"--compare={path} was trained on other classes than {paths[-1]}")
         predictors.append(other)
     return [Run(name, each) for name, each in zip(names, [*predictors, predictor], strict=True)]
+
+
+def training_command(request: Request, experiment: Experiment) -> list[str]:
+    """The command that trains such a run; none for a model file, whose training is not known."""
+    if not (request.folder / CONFIG_FILE).exists() or experiment.name not in experiment_names():
+        return []
+    settings = ["--mode=train", f"--experiment={experiment.name}"]
+    settings += [f"--data_dir={request.data_dir}"] if request.data_dir else []
+    for path, (_, value) in differences(load_experiment(experiment.name), experiment).items():
+        section, _, name = path.partition(".")
+        if section in ("model", "data", "train") and not (section == "model" and name in PRESCRIBED):
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+            settings.append(f"--set={path}={text}")
+    return [shlex.join(["python", "main.py", *settings])]
 
 
 def same_run(request: Request) -> str:

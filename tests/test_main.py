@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -16,7 +18,7 @@ from absl import flags
 from PIL import Image
 
 import main as command_line
-from acfnet_tf.config import experiment_names
+from acfnet_tf.config import experiment_names, load_experiment
 from acfnet_tf.serving import Client
 from tests.tiny import TINY_SETTINGS
 
@@ -100,7 +102,16 @@ def test_a_report_that_compares_with_another_run(trained, tiny_scenes, tmp_path,
     content = json.loads((trained / "evaluation.json").read_text())
     assert content["comparison"]["heads"]["fine"]["mean_iou"]["difference"] == 0
     assert content["heads"]["fine"]["boundary"].keys() == {"1", "3", "5", "9"}
-    assert "http-equiv" in (trained / "report.html").read_text()
+    report = html.unescape((trained / "report.html").read_text())
+    assert "http-equiv" in report
+    # It says how to train such a run: the same settings come out.
+    (command,) = re.findall(r"python main.py (--mode=train [^<\n]*)", report)
+    settings = [flag.removeprefix("--set=") for flag in shlex.split(command) if flag.startswith("--set=")]
+    assert "train.steps=1" in settings
+    again = load_experiment("acf_aspp_small", settings)
+    config = json.loads((trained / "config.json").read_text())
+    assert json.loads(again.to_json())["train"] == config["train"]
+    assert json.loads(again.to_json())["data"] == config["data"]
 
 
 def test_visualize_draws_a_split_an_image_and_an_image_of_the_split(trained, tiny_scenes, tmp_path):
