@@ -37,11 +37,12 @@ from acfnet_tf.request import (
     training_command,
 )
 from acfnet_tf.training.class_statistics import weights_from_counts
-from acfnet_tf.training.run_folder import BEST_MODEL_FILE
+from acfnet_tf.training.run_folder import BEST_MODEL_FILE, CONFIG_FILE
 from acfnet_tf.training.strategy import join_workers, read_tf_config, write_tf_config
 from acfnet_tf.training.train import train as train_experiment
 from acfnet_tf.training.validation import evaluate_shared
 from acfnet_tf.visualization.data_sheet import write_augmented_sheet, write_contact_sheet
+from acfnet_tf.visualization.explore.server import explore as serve_page
 from acfnet_tf.visualization.html_report import write_html_report
 from acfnet_tf.visualization.predict import find_images, predict_files
 from acfnet_tf.visualization.visualize import IMAGES
@@ -157,14 +158,18 @@ def visualize(request: Request) -> None:
 
 def explore(request: Request) -> None:
     """Shows a page on which to look at images with one or two runs, until it is told to stop."""
-    try:
-        from acfnet_tf.visualization.explore.server import explore as serve_page
-    except ImportError as error:
-        raise UserError('the page needs more packages: pip install -e ".[explore]"') from error
     if len(request.compare) > 1:
         raise UserError("--mode=explore compares with one other run: give --compare once")
     experiment, predictor, classes = trained_model(request)
-    samples, classes = images_named(request, experiment, classes)
+    samples: list[Sample] = []
+    try:
+        # Of a model file alone, nobody knows the data.
+        if request.input or request.data_dir or (request.folder / CONFIG_FILE).exists():
+            samples, classes = images_named(request, experiment, classes)
+    except UserError as error:
+        if request.input or request.data_dir or request.split:
+            raise
+        print(f"No samples to choose from: {error}")  # the page is of use without them
     serve_page(runs_to_show(request, experiment, predictor, classes), classes, samples, experiment.explore)
 
 
