@@ -18,8 +18,18 @@ if keras.backend.backend() != "tensorflow":
 from acfnet_tf import layers, serving
 from acfnet_tf._version import __version__
 from acfnet_tf.config import load_experiment
+from acfnet_tf.inference.inspection import Inspector
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.models.acfnet import ACFNet
 from acfnet_tf.models.weights import pretrained_model
 
-__all__ = ["ACFNet", "Predictor", "__version__", "layers", "load_experiment", "pretrained_model", "serving"]
+__all__ = [
+    "ACFNet",
+    "Inspector",
+    "Predictor",
+    "__version__",
+    "layers",
+    "load_experiment",
+    "pretrained_model",
+    "serving",
+]

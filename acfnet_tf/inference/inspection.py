@@ -71,6 +71,11 @@ class Inspector:
 
     Raises:
         UserError: the model is no ACFNet.
+
+    Example:
+        >>> found = Inspector(keras.models.load_model("runs/acf_aspp/model.keras"))(image)  # (H, W, 3) uint8
+        >>> found.centers.shape, found.similarity("fine", (250, 120)).shape
+        ((19, 512), (h, w))
     """
 
     def __init__(self, model: keras.Model) -> None:
