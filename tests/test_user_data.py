@@ -155,7 +155,8 @@ def test_bad_data_are_refused_before_the_first_step(photos, tmp_path):
 def test_as_many_crops_are_drawn_as_are_wanted(photos, tmp_path):
     same = ["--mode=check_data", "--experiment=acf_aspp_small", f"--data_dir={photos}", "--set=data.format=folder"]
     heights = []
-    for images in (1, 20):
+    for images in (1, 2, 20):
         run(*same, "--set=data.crop_size=40,80", f"--images={images}", f"--output={tmp_path}")
         heights.append(Image.open(tmp_path / "augmented.png").height)
-    assert heights[1] - heights[0] == 19 * (200 + 22 + 6)  # crops of 400×200 with a line above and a gap below
+    row = heights[1] - heights[0]
+    assert abs(heights[2] - heights[0] - 19 * row) <= 19  # but for fractions of pixels

@@ -60,8 +60,12 @@ def test_any_batch_height_and_width(format, batch_runs, predictor, shape, seed):
     found = batch_runs[format](images)
     logits = predictor.model(images, training=False)["fine"].numpy()
     assert found["labels"].dtype == np.uint8
-    np.testing.assert_array_equal(found["labels"], [predictor(image) for image in images])
-    np.testing.assert_allclose(found["logits"], logits, rtol=0, atol=1e-4 * np.abs(logits).max())
+    tolerance = 1e-4 * np.abs(logits).max()
+    np.testing.assert_allclose(found["logits"], logits, rtol=0, atol=tolerance)
+    np.testing.assert_array_equal(found["labels"], found["logits"].argmax(axis=-1))
+    second, first = np.moveaxis(np.sort(logits, axis=-1)[..., -2:], -1, 0)
+    clear = first - second > 2 * tolerance  # a random network may leave two classes equal but for rounding
+    np.testing.assert_array_equal(found["labels"][clear], np.array([predictor(image) for image in images])[clear])
 
 
 @pytest.mark.parametrize(
