@@ -1,4 +1,4 @@
-"""Tables of reports."""
+"""Tables of reports, and the numbers in them."""
 
 from __future__ import annotations
 
@@ -14,3 +14,16 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list
         lines.append(f"| {' | '.join(cells)} |")
     rule = "|" + "|".join(["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])]) + "|"
     return [lines[0], rule, *lines[1:]]
+
+
+def percent(share: float | None, digits: int = 1) -> str:
+    """A share of 0 … 1 in percent, without the sign; "–" where there is none."""
+    return "–" if share is None else f"{100 * share:.{digits}f}"
+
+
+def points(difference: float | None, digits: int = 1) -> str:
+    """A difference of shares in points of percent, such as "+0.7", "−1.2" or "0.0"; "–" where there is none."""
+    if difference is None or difference != difference:
+        return "–"
+    text = f"{100 * difference:+.{digits}f}"
+    return text[1:] if float(text) == 0 else text.replace("-", "−")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from acfnet_tf.tables import markdown_table
+from acfnet_tf.tables import markdown_table, percent, points
 
 _Content = Mapping[str, Any]
 
@@ -30,15 +30,15 @@ def _scores(heads: _Content) -> list[str]:
     classes = list(next(iter(heads.values()))["iou"])
     lines = markdown_table(
         ["class", *heads],
-        [[name, *(_percent(result["iou"][name]) for result in heads.values())] for name in classes]
-        + [["**mIoU**", *(f"**{_percent(result['mean_iou'], 2)}**" for result in heads.values())]]
-        + [["pixel accuracy", *(_percent(result["pixel_accuracy"], 2) for result in heads.values())]],
+        [[name, *(percent(result["iou"][name]) for result in heads.values())] for name in classes]
+        + [["**mIoU**", *(f"**{percent(result['mean_iou'], 2)}**" for result in heads.values())]]
+        + [["pixel accuracy", *(percent(result["pixel_accuracy"], 2) for result in heads.values())]],
     )
     lines += ["", "As one row for each head, in the form of the paper's Table 3:", ""]
     return lines + markdown_table(
         ["head", *classes, "mIoU"],
         [
-            [head, *map(_percent, result["iou"].values()), _percent(result["mean_iou"], 2)]
+            [head, *map(percent, result["iou"].values()), percent(result["mean_iou"], 2)]
             for head, result in heads.items()
         ],
     )
@@ -51,7 +51,7 @@ def _boundaries(heads: _Content) -> list[str]:
     measures = {"boundary_iou": "Boundary IoU", "trimap_iou": "trimap IoU"}
     rows = [
         [f"{width} px"]
-        + [_percent(result["boundary"][width][measure], 2) for measure in measures for result in heads.values()]
+        + [percent(result["boundary"][width][measure], 2) for measure in measures for result in heads.values()]
         for width in widths
     ]
     header = ["within", *(f"{shown}, {head}" for shown in measures.values() for head in heads)]
@@ -77,8 +77,8 @@ def _comparison(name: str, comparison: _Content) -> list[str]:
 
 
 def _compared(label: str, values: _Content, digits: int) -> list[str]:
-    shares = [_percent(values[name], digits) for name in ("first", "second")]
-    difference, low, high = (_points(values[name], digits) for name in ("difference", "low", "high"))
+    shares = [percent(values[name], digits) for name in ("first", "second")]
+    difference, low, high = (points(values[name], digits) for name in ("difference", "low", "high"))
     return [label, *shares, difference, "–" if values["low"] is None else f"{low} … {high}"]
 
 
@@ -111,11 +111,3 @@ def _conditions(content: _Content) -> list[str]:
 
 def _widths(heads: _Content) -> Sequence[str]:
     return list(next(iter(heads.values()))["boundary"])
-
-
-def _percent(share: float | None, digits: int = 1) -> str:
-    return "–" if share is None else f"{100 * share:.{digits}f}"
-
-
-def _points(difference: float | None, digits: int) -> str:
-    return "–" if difference is None else f"{100 * difference:+.{digits}f}".replace("-", "−")

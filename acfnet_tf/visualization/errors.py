@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.metrics.confusion import ConfusionMatrix, iou_of_images
+from acfnet_tf.tables import points
 from acfnet_tf.visualization.figure import COARSE, FINE, shorten, styled
 
 MAX_CONFUSED = 25
@@ -129,7 +130,7 @@ def draw_class_bars(matrices: Mapping[str, ConfusionMatrix], classes: ClassSet) 
     if len(heads) > 1:
         right = axes.get_yaxis_transform()
         for place, difference in zip(places, (iou["fine"] - iou["coarse"])[order], strict=True):
-            axes.text(1.09, place, points(difference), transform=right, ha="right", va="center", fontsize=7)
+            axes.text(1.09, place, points(difference / 100, 1), transform=right, ha="right", va="center", fontsize=7)
         axes.text(1.09, -0.8, "fine − coarse", transform=right, ha="right", va="bottom", fontsize=7)
     figure.legend(loc="outside upper left", ncols=2)
     return figure
@@ -193,14 +194,6 @@ def excludes_zero(entry: Mapping[str, float | None]) -> bool:
     """Whether the interval "low" … "high" of a difference lies on one side of 0."""
     low, high = entry["low"], entry["high"]
     return low is not None and high is not None and (low > 0 or high < 0)
-
-
-def points(difference: float | None, digits: int = 1) -> str:
-    """A difference of percentages with its sign, such as "+0.7" or "−1.2"; "–" where there is none."""
-    if difference is None or difference != difference:
-        return "–"
-    text = f"{difference:+.{digits}f}"
-    return text[1:] if float(text) == 0 else text.replace("-", "−")
 
 
 def _nothing_counted() -> Figure:

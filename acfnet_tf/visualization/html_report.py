@@ -21,6 +21,7 @@ from acfnet_tf.data.reading import load_sample
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.evaluation.evaluate import Evaluation
 from acfnet_tf.files import write_atomically
+from acfnet_tf.tables import percent, points
 from acfnet_tf.visualization.errors import (
     draw_boundary_curves,
     draw_class_bars,
@@ -28,7 +29,6 @@ from acfnet_tf.visualization.errors import (
     draw_confusion,
     excludes_zero,
     largest_confusions,
-    points,
     rank_images,
 )
 from acfnet_tf.visualization.figure import Run, to_bytes
@@ -124,8 +124,8 @@ def _template() -> jinja2.Template:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {
-        "percent": lambda share, digits=1: "–" if share is None else f"{100 * share:.{digits}f}",
-        "points": lambda share, digits=1: points(None if share is None else 100 * share, digits),
+        "percent": percent,
+        "points": points,
         "sha256": lambda text: base64.b64encode(hashlib.sha256(str(text).encode()).digest()).decode(),
     }
     environment.tests["beyond_chance"] = excludes_zero

@@ -17,7 +17,6 @@ from acfnet_tf.visualization.errors import (
     draw_comparison,
     draw_confusion,
     largest_confusions,
-    points,
     rank_images,
 )
 from acfnet_tf.visualization.figure import to_array
@@ -138,7 +137,3 @@ def test_largest_confusions_by_share():
     matrix = matrix_of([[90, 10, 0, 0], [0, 9, 0, 1], [3, 0, 1, 0]])
     assert largest_confusions(matrix) == [(2, 0, 3, 0.75), (0, 1, 10, 0.1)]
     assert largest_confusions(matrix, 1) == [(2, 0, 3, 0.75)]
-
-
-def test_points():
-    assert [points(value) for value in (0.72, -1.25, -0.01, None, np.nan)] == ["+0.7", "−1.2", "0.0", "–", "–"]
