@@ -16,7 +16,7 @@ from acfnet_tf.config import ExploreConfig
 from acfnet_tf.data.labels.cityscapes import CITYSCAPES
 from acfnet_tf.data.readers.cityscapes import list_samples
 from acfnet_tf.visualization.figure import Run
-from tests.visualization.explore.networks import tiny_run
+from tests.visualization.networks import tiny_run
 
 MAX_PIXELS = 20_000
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import keras
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-import acfnet_tf
 from acfnet_tf.config import UserError
 from acfnet_tf.data.classes import numbered_classes
 from acfnet_tf.inference.inspection import Inspection, Inspector
-from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.visualization.attention import draw_attention
 from acfnet_tf.visualization.figure import Picture, Run, to_array
+from tests.visualization.networks import tiny_run
 
 N = 30
 CLASSES = numbered_classes(N)
@@ -22,11 +20,7 @@ PICTURE = Picture("street", IMAGE)
 
 
 def tiny(class_feature: str | None, classes: int = N) -> Run:
-    keras.utils.set_random_seed(1)
-    model = acfnet_tf.ACFNet(
-        classes, "resnet18", class_feature=class_feature, channels=8, backbone_width=4, aspp_rates=(2, 3)
-    )
-    return Run("tiny", Predictor(model))
+    return tiny_run("tiny", num_classes=classes, class_feature=class_feature)
 
 
 @pytest.fixture(scope="module")

@@ -7,34 +7,26 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
-import acfnet_tf
 from acfnet_tf.data.classes import numbered_classes
 from acfnet_tf.inference.inspection import Inspector
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.visualization.figure import Picture, Run, to_array
 from acfnet_tf.visualization.palette import colorize
 from acfnet_tf.visualization.similarity import draw_similarity
+from tests.visualization.networks import tiny_run
 
 CLASSES = numbered_classes(4)
 PIXEL = (30, 9)
 
 
-def tiny(name: str, class_feature: str | None) -> Run:
-    keras.utils.set_random_seed(1)
-    model = acfnet_tf.ACFNet(
-        4, "resnet18", class_feature=class_feature, channels=8, backbone_width=4, aspp_rates=(2, 3)
-    )
-    return Run(name, Predictor(model))
-
-
 @pytest.fixture(scope="module")
 def acf() -> Run:
-    return tiny("with ACF", "acf_sum")
+    return tiny_run("with ACF", num_classes=4)
 
 
 @pytest.fixture(scope="module")
 def baseline() -> Run:
-    return tiny("baseline", None)
+    return tiny_run("baseline", num_classes=4, class_feature=None)
 
 
 def picture(size: tuple[int, int] = (25, 41), labelled: bool = True) -> Picture:

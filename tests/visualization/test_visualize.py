@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import keras
 import numpy as np
 import pytest
 from PIL import Image
 
-import acfnet_tf
 from acfnet_tf.config import UserError
 from acfnet_tf.data.errors import DataError
 from acfnet_tf.data.labels.cityscapes import CITYSCAPES
@@ -15,24 +13,17 @@ from acfnet_tf.data.readers.cityscapes import list_samples
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.visualization.figure import Run
 from acfnet_tf.visualization.visualize import IMAGES, parse_pixel, visualize
-
-
-def make_run(name: str, class_feature: str | None) -> Run:
-    keras.utils.set_random_seed(1)
-    model = acfnet_tf.ACFNet(
-        backbone="resnet18", backbone_width=4, channels=8, aspp_rates=(2, 3), class_feature=class_feature
-    )
-    return Run(name, acfnet_tf.Predictor(model))
+from tests.visualization.networks import tiny_run
 
 
 @pytest.fixture(scope="module")
 def acf() -> Run:
-    return make_run("acf", "acf_sum")
+    return tiny_run("acf")
 
 
 @pytest.fixture(scope="module")
 def baseline() -> Run:
-    return make_run("baseline", None)
+    return tiny_run("baseline", class_feature=None)
 
 
 @pytest.fixture(scope="module")

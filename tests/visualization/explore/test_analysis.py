@@ -14,7 +14,7 @@ from acfnet_tf.inference.inspection import Inspector
 from acfnet_tf.layers.resize import ResizeLike
 from acfnet_tf.visualization.explore.analysis import Analyst, aligned, areas, occurring, read_upload
 from acfnet_tf.visualization.figure import Picture
-from tests.visualization.explore.networks import tiny_run
+from tests.visualization.networks import tiny_run
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from PIL import Image
 from acfnet_tf.config import ExploreConfig, UserError
 from acfnet_tf.data.labels.cityscapes import CITYSCAPES
 from acfnet_tf.visualization.explore.server import is_open, serving
-from tests.visualization.explore.networks import tiny_run
+from tests.visualization.networks import tiny_run
 
 ROOT = Path(__file__).parents[3]
 

@@ -1,4 +1,4 @@
-"""Tiny random networks for the page."""
+"""Tiny random networks, the same for every test of what is drawn of them."""
 
 from __future__ import annotations
 
