@@ -5,7 +5,10 @@ Importing this package registers every custom layer, so that `keras.models.load_
 
 import os
 
+from acfnet_tf import onednn
+
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+onednn.turn_on()
 
 import keras
 

@@ -11,7 +11,7 @@ from acfnet_tf.backbones.features import Features
 from acfnet_tf.layers.conv import Conv2D
 from acfnet_tf.layers.depthwise import DepthwiseConv2D
 from acfnet_tf.layers.norm import SyncBatchNorm
-from acfnet_tf.layers.resize import ResizeLike
+from acfnet_tf.layers.resize import Grid, ResizeLike
 
 LEFT_OUT = (
     *("Dropout", "SpatialDropout2D", "AlphaDropout", "GaussianDropout", "GaussianNoise", "DropPath"),
@@ -50,11 +50,12 @@ def adopt(model: keras.Model, images: keras.KerasTensor, output_stride: Literal[
     if not adoption.steps:
         raise ValueError(f"{model.name} has no strides")
     names = frozenset(twin.name for _, twin in adoption.twins.values() if getattr(twin, "weights", None))
-    return Features(features, adoption.steps[max(adoption.steps)], names)
+    auxiliary = adoption.steps[max(adoption.steps)]
+    return Features(features, auxiliary, names, adoption.grid(features), adoption.grid(auxiliary))
 
 
 class _Adoption:
-    """One trace. Of every tensor it knows the stride that the tensor has in the original network.
+    """One trace. Of every tensor it knows the stride that the tensor has in the original network, and its `Grid` here.
 
     The dilation in force follows: where the original stride is 32 and the output stride 8, it is 4.
     """
@@ -62,6 +63,7 @@ class _Adoption:
     def __init__(self, model: keras.Model, images: keras.KerasTensor, output_stride: int) -> None:
         self.network, self.policy, self.output_stride = model.name, model.dtype_policy, output_stride
         self.strides: dict[keras.KerasTensor, int | None] = {images: 1}  # None: no map any more
+        self.offsets: dict[keras.KerasTensor, float] = {images: 0.0}  # of the grids of maps
         self.steps: dict[int, keras.KerasTensor] = {}  # original stride: input of the first layer that leads to it
         self.borders: dict[keras.KerasTensor, tuple[keras.KerasTensor, tuple]] = {}  # padded: (without, border)
         self.twins: dict[keras.Operation, tuple[dict[str, Any], keras.Operation]] = {}
@@ -121,13 +123,20 @@ class _Adoption:
         if self.applied(x, stride) != stride or self.rate(x) > 1:
             self.refuse(layer, "cannot be dilated: --set model.output_stride=32")
         if x in self.borders:
-            return self.result(self.unpadded(layer, x, size - 1), self.twin(layer)(x), stride)
-        if size % 2 and layer.padding == "same":  # which is symmetric without strides only
-            dense = self.twin(layer, strides=1)(x)
-            return self.result(x, keras.layers.MaxPooling2D(1, stride, name=f"{layer.name}_stride")(dense), stride)
-        if size != stride:
+            before = {sides[0] for sides in self.borders[x][1]}
+            if len(before) > 1:
+                self.refuse(layer, f"needs the same border above and at the left, not {self.borders[x][1]}")
+            shift = (size - 1) / 2 - before.pop()
+            return self.result(self.unpadded(layer, x, size - 1), self.twin(layer)(x), stride, shift)
+        if layer.padding == "valid" and size != stride:
             self.refuse(layer, "has windows that are not padded")
-        return self.result(x, self.twin(layer, padding="same")(x), stride)  # "valid" would make one pixel none
+        if size % 2:  # dense windows first: with strides, "same" is symmetric on some sizes only
+            dense = self.twin(layer, strides=1, padding="same")(x)
+            return self.result(x, keras.layers.MaxPooling2D(1, stride, name=f"{layer.name}_stride")(dense), stride)
+        if size > 2 or stride != 2:
+            self.refuse(layer, "has windows of even size other than 2, whose places depend on the size of the image")
+        # "valid" would make one pixel none. "same" pads behind the last pixel only, if at all.
+        return self.result(x, self.twin(layer, padding="same")(x), stride, shift=0.5)
 
     def other(self, layer: keras.Operation, *args: Any, **kwargs: Any) -> Any:
         """A layer or operation of any kind that has no strides, on maps of one size."""
@@ -139,6 +148,8 @@ class _Adoption:
             self.refuse(layer, "has strides, and is no layer that can do without")
         if any(self.rate(x) > 1 for x in maps) and max(_extent(layer, "kernel_size"), _extent(layer, "pool_size")) > 1:
             self.refuse(layer, "cannot be dilated: --set model.output_stride=32")
+        if isinstance(layer, keras.layers.Cropping2D):
+            self.refuse(layer, "cuts off features")
         args, kwargs = self.resized(layer, maps, (args, kwargs))
         norm = isinstance(layer, keras.layers.BatchNormalization)
         if norm and not (layer.scale and layer.center):
@@ -148,9 +159,13 @@ class _Adoption:
         if any("seed_generator" in variable.path for variable in getattr(twin, "variables", ())):
             self.refuse(layer, "is random")
         stride = min((self.strides[x] for x in maps), default=None)
+        # Maps that stand half a stride apart, as of a pooling and a convolution, meet in the middle.
+        offsets = [self.offsets[x] for x in maps if self.strides[x] == stride]
         for output in keras.tree.flatten(outputs):
             is_map = len(output.shape) == 4 and not isinstance(layer, GLOBAL_POOLING)
             self.strides[output] = stride if is_map else None
+            if is_map and maps:
+                self.offsets[output] = sum(offsets) / len(offsets) + _shift(layer) * self.reached(stride)
         return outputs
 
     def resized(self, layer: keras.Operation, maps: list[keras.KerasTensor], arguments: Any) -> Any:
@@ -159,7 +174,7 @@ class _Adoption:
             return arguments
         finest = min(maps, key=self.strides.get)
         sizes = {
-            x: ResizeLike(name=f"{layer.name}_resize_{i}")(x, finest)
+            x: ResizeLike(*self.grid(x).within(self.grid(finest)), name=f"{layer.name}_resize_{i}")(x, finest)
             for i, x in enumerate(maps)
             if self.strides[x] > self.strides[finest]
         }
@@ -191,13 +206,20 @@ class _Adoption:
             self.refuse(layer, f"needs a border of {reach // 2} pixels, not {border}")
         return x
 
-    def result(self, x: keras.KerasTensor, output: keras.KerasTensor, stride: int = 1) -> keras.KerasTensor:
-        """`output`, noted as `stride` times as coarse as `x`."""
+    def result(
+        self, x: keras.KerasTensor, output: keras.KerasTensor, stride: int = 1, shift: float = 0.0
+    ) -> keras.KerasTensor:
+        """`output`, noted as `stride` times as coarse as `x`, its first feature `shift` features of `x` further on."""
         before = self.strides[x]
         self.strides[output] = before and before * stride
+        if before:
+            self.offsets[output] = self.offsets[x] + shift * self.reached(before)
         if before and stride > 1:
             self.steps.setdefault(before * stride, x)
         return output
+
+    def grid(self, x: keras.KerasTensor) -> Grid:
+        return Grid(self.reached(self.strides[x]), self.offsets[x])
 
     def reached(self, stride: int) -> int:
         """The stride here of what has that stride in the original."""
@@ -218,6 +240,12 @@ class _Adoption:
 
 def _extent(layer: keras.Operation, attribute: str) -> int:
     return max(keras.tree.flatten(getattr(layer, attribute, 1)))
+
+
+def _shift(layer: keras.Operation) -> float:
+    """How many features the middle of a layer's first window lies behind the first feature."""
+    reach = (max(_extent(layer, "kernel_size"), _extent(layer, "pool_size")) - 1) * _extent(layer, "dilation_rate")
+    return reach / 2 - (0 if getattr(layer, "padding", None) == "valid" else reach // 2)
 
 
 def _is_counted(layer: keras.layers.Layer) -> bool:

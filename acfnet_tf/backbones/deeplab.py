@@ -7,6 +7,7 @@ import keras
 from acfnet_tf.backbones.adopt import adopt
 from acfnet_tf.backbones.features import Features
 from acfnet_tf.layers.aspp import ASPP
+from acfnet_tf.layers.resize import Grid
 
 DEEPLABS = ("deeplab_v3_plus_resnet50_v2",)
 
@@ -58,4 +59,4 @@ def deeplab(images: keras.KerasTensor, name: str = DEEPLABS[0], width: int = 64)
     adopted = adopt(network, images, output_stride=32)
     next_to_last = keras.Model(images, adopted.features).get_layer("v2_stack_2_block6_out").output
     pretrained = frozenset(layer.name for layer in resnet.layers) & adopted.layer_names
-    return Features(adopted.features, next_to_last, pretrained)
+    return Features(adopted.features, next_to_last, pretrained, adopted.grid, Grid(16))

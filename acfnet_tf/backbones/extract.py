@@ -12,6 +12,7 @@ from acfnet_tf.backbones.features import Features
 from acfnet_tf.backbones.originals import ORIGINALS, original
 from acfnet_tf.backbones.resnet import ARCHITECTURES, resnet
 from acfnet_tf.backbones.segformer import SEGFORMERS, segformer
+from acfnet_tf.layers.resize import Grid
 
 BACKBONES = (*ARCHITECTURES, *ORIGINALS, *SEGFORMERS, *DEEPLABS)
 READY_MADE = (*SEGFORMERS, *DEEPLABS)
@@ -35,7 +36,8 @@ def extract_features(
     """
     if name in ARCHITECTURES:
         *_, next_to_last, last = resnet(images, name, output_stride=output_stride, width=width, **variant)
-        return Features(last, next_to_last, frozenset(layer.name for layer in keras.Model(images, last).layers[1:]))
+        names = frozenset(layer.name for layer in keras.Model(images, last).layers[1:])
+        return Features(last, next_to_last, names, Grid(output_stride), Grid(min(output_stride, 16)))
     if name in ORIGINALS:
         return adopt(original(name, width).model, images, output_stride)
     if name not in BACKBONES:

@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import keras
 
+from acfnet_tf.layers.resize import Grid
+
 
 class Features(NamedTuple):
     """Feature maps of a backbone.
@@ -14,8 +16,11 @@ class Features(NamedTuple):
         features: (B, h, w, C) of the last stage.
         auxiliary: (B, h', w', C') of the next-to-last stage, for auxiliary supervision.
         layer_names: of the layers that pretrained weights are for.
+        grid, auxiliary_grid: the pixels of the image on which the two maps stand.
     """
 
     features: keras.KerasTensor
     auxiliary: keras.KerasTensor
     layer_names: frozenset[str]
+    grid: Grid
+    auxiliary_grid: Grid

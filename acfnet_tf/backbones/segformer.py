@@ -7,7 +7,7 @@ import keras
 from acfnet_tf.backbones.features import Features
 from acfnet_tf.backbones.mix_transformer import ARCHITECTURES, dense, mix_transformer
 from acfnet_tf.layers.conv import ConvNormAct
-from acfnet_tf.layers.resize import ResizeLike
+from acfnet_tf.layers.resize import Grid, ResizeLike
 
 SEGFORMERS = tuple(f"segformer_{name}" for name in ARCHITECTURES)
 
@@ -36,7 +36,7 @@ def segformer(images: keras.KerasTensor, name: str = "segformer_b0", width: int 
     for index, stage in enumerate(stages):
         level = dense(channels, f"decoder_linear_{index}")(stage)
         if index > 0:
-            level = ResizeLike(name=f"decoder_resize_{index}")(level, stages[0])
+            level = ResizeLike(2**index, name=f"decoder_resize_{index}")(level, stages[0])
         levels.append(level)
     fused = keras.layers.Concatenate(name="decoder_concat")(levels[::-1])
-    return Features(ConvNormAct(channels, 1, name="decoder_fuse")(fused), stages[2], encoder)
+    return Features(ConvNormAct(channels, 1, name="decoder_fuse")(fused), stages[2], encoder, Grid(4), Grid(16))

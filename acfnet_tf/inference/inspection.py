@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from acfnet_tf.config import UserError
 from acfnet_tf.inference.predictor import HEADS
+from acfnet_tf.layers.resize import Grid
 
 _IMAGES = tf.TensorSpec([1, None, None, 3], tf.float32)
 
@@ -26,6 +27,7 @@ class Inspection(NamedTuple):
         class_features: (h, w, C'), F' of Eq. 2, of which the centers are means; None without class centers.
         centers: (N, C'), Eq. 2; None without class centers.
         attends: whether positions attend to the centers (ACF), or all get the same (the "class center" ablation).
+        grid: the pixels on which the positions of all maps stand.
     """
 
     size: tuple[int, int]
@@ -34,13 +36,13 @@ class Inspection(NamedTuple):
     class_features: np.ndarray | None
     centers: np.ndarray | None
     attends: bool
+    grid: Grid
 
     def cell(self, pixel: tuple[int, int]) -> tuple[int, int]:
-        """The (row, column) of the feature maps that lies nearest to a pixel (x, y); corners lie on corners."""
+        """The (row, column) of the feature maps that lies nearest to a pixel (x, y)."""
         x, y = pixel
         rows, columns = self.probabilities["fine"].shape[:2]
-        (height, width) = self.size
-        return round(y * (rows - 1) / max(1, height - 1)), round(x * (columns - 1) / max(1, width - 1))
+        return int(self.grid.nearest_features(y, rows)), int(self.grid.nearest_features(x, columns))
 
     def similarity(self, head: str, pixel: tuple[int, int]) -> np.ndarray:
         """Cosine similarity of the features before a head at every position to those at a pixel (Figures 5 and 6).
@@ -84,6 +86,7 @@ class Inspector:
         if "fine" not in self.heads:
             raise UserError("features and class centers can be shown of an ACFNet only, not of another Keras model")
         self.acf = layers.get("acf")
+        self.grid = Grid(layers["fine_upsampled"].stride, layers["fine_upsampled"].offset)
         outputs = {
             head: {"features": layers[f"{head}_logits"].input, "logits": layers[f"{head}_logits"].output}
             for head in self.heads
@@ -103,6 +106,7 @@ class Inspector:
             found.get("class_features"),
             found.get("centers"),
             attends=self.acf is not None and self.acf.combine is not None,
+            grid=self.grid,
         )
 
     def _inspect(self, images: tf.Tensor) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from acfnet_tf.layers.conv import ConvNormAct
-from acfnet_tf.layers.resize import ResizeLike
+from acfnet_tf.layers.resize import interpolate, interpolation
 
 
 @keras.saving.register_keras_serializable("acfnet_tf")
@@ -17,7 +17,8 @@ class PyramidPooling(keras.layers.Layer):
     """Means over grids of cells of several sizes, each through a 1×1 convolution, beside the input; a 3×3 after them.
 
     Cells are those of adaptive pooling: of `bins` along an axis of H pixels, number i reaches from ⌊i·H / bins⌋ to
-    ⌈(i + 1)·H / bins⌉, so that any H from 1 on has all of them. The means are float32 whatever the dtype policy.
+    ⌈(i + 1)·H / bins⌉, so that any H from 1 on has all of them. The means are float32 whatever the dtype policy. Between
+    the centers of the cells they are interpolated, again in float32.
 
     Args:
         channels: of every branch and of the output.
@@ -38,7 +39,6 @@ class PyramidPooling(keras.layers.Layer):
         self.channels, self.bins, self.epsilon = channels, tuple(bins), epsilon
         common = {"epsilon": epsilon, "dtype": self.dtype_policy}
         self.branches = [ConvNormAct(channels, 1, name=f"branch_{count}x{count}", **common) for count in self.bins]
-        self.resize = ResizeLike(dtype=self.dtype_policy, name="resize")
         self.projection = ConvNormAct(channels, 3, name="projection", **common)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
@@ -51,7 +51,8 @@ class PyramidPooling(keras.layers.Layer):
         levels = [inputs]
         for count, branch in zip(self.bins, self.branches, strict=True):
             pooled = branch(adaptive_average_pooling(inputs, count), training=training)
-            levels.append(tf.cast(self.resize(pooled, inputs), self.compute_dtype))
+            rows, columns = (_between_cells(size, count) for size in tf.unstack(tf.shape(inputs)[1:3]))
+            levels.append(tf.cast(interpolate(pooled, rows, columns), self.compute_dtype))
         return self.projection(tf.concat(levels, axis=-1), training=training)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
@@ -82,3 +83,9 @@ def _cells(size: tf.Tensor, bins: int) -> tf.Tensor:
     start, end = index * size // bins, ((index + 1) * size + bins - 1) // bins
     pixel = tf.range(size)[None]
     return tf.cast((pixel >= start) & (pixel < end), tf.float32) / tf.cast(end - start, tf.float32)
+
+
+def _between_cells(size: tf.Tensor, bins: int) -> tf.Tensor:
+    """(size, bins) float32: every row interpolates between the centers of the cells."""
+    length = tf.cast(size, tf.float32) / bins  # of a cell, whose center lies half of it from its begin
+    return interpolation(tf.range(size), bins, length, (length - 1) / 2)

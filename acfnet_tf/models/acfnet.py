@@ -99,7 +99,7 @@ class ACFNet(keras.Model):
                 dtype="float32",
                 name="normalization",
             )(images)
-            features, next_to_last, backbone_layers = extract_features(
+            base = extract_features(
                 normalized,
                 backbone,
                 output_stride=output_stride,
@@ -109,11 +109,12 @@ class ACFNet(keras.Model):
                 conv_bias=conv_bias,
                 batch_norm_epsilon=epsilon,
             )
+            features = base.features
             if context == "aspp":
                 features = ASPP(channels, aspp_rates, epsilon=epsilon, name="aspp")(features)
             elif context == "psp":
                 features = PyramidPooling(channels, epsilon=epsilon, name="psp")(features)
-            auxiliary = ConvNormAct(channels // 2, 3, epsilon=epsilon, name="aux_conv")(next_to_last)
+            auxiliary = ConvNormAct(channels // 2, 3, epsilon=epsilon, name="aux_conv")(base.auxiliary)
             aux = _classifier(num_classes, "aux")(auxiliary)
 
             # === ACF module ===
@@ -126,7 +127,11 @@ class ACFNet(keras.Model):
                 outputs = {"fine": _classifier(num_classes, "fine")(refined), "coarse": coarse, "aux": aux}
 
             # === Functional model ===
-            outputs = {head: ResizeLike(name=f"{head}_upsampled")(logits, images) for head, logits in outputs.items()}
+            grids = dict.fromkeys(outputs, base.grid) | {"aux": base.auxiliary_grid}
+            outputs = {
+                head: ResizeLike(*grids[head], name=f"{head}_upsampled")(logits, images)
+                for head, logits in outputs.items()
+            }
             super().__init__(inputs=images, outputs=outputs, **kwargs)
 
         # === Config ===
@@ -144,7 +149,7 @@ class ACFNet(keras.Model):
         self.batch_norm_epsilon = batch_norm_epsilon
         self.pixel_mean = tuple(pixel_mean)
         self.pixel_std = tuple(pixel_std)
-        self.backbone_layers = backbone_layers  # the names of those that pretrained weights are for
+        self.backbone_layers = base.layer_names  # the names of those that pretrained weights are for
 
     @property
     def head_variables(self) -> list[keras.Variable]:

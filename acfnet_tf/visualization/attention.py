@@ -154,7 +154,7 @@ def _draw_maps(
         axes = figure.add_subplot(grid[divmod(place, columns)])
         title = textwrap.fill(shorten(classes.names[label], 32), int(13 * width))
         shares = inspection.probabilities["coarse"][..., label]
-        drawn.append(show_map(axes, shares, inspection.size, title, vmin=0, vmax=1))
+        drawn.append(show_map(axes, shares, inspection.size, inspection.grid, title, vmin=0, vmax=1))
     figure.colorbar(
         drawn[0],
         ax=[image.axes for image in drawn],

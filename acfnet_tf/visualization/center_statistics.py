@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from acfnet_tf.inference.inspection import unit_length
+from acfnet_tf.layers.resize import Grid
 
 PRESENT_SHARE = 0.001
 """A class is present where at least this share of the coarse probability is its own, or some position's most."""
@@ -53,11 +54,9 @@ def present_classes(probabilities: np.ndarray) -> np.ndarray:
     return np.flatnonzero(present)
 
 
-def labels_of_cells(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Labels (H, W) at the pixels nearest to the cells of a feature map of `size`; corners lie on corners."""
-    rows, columns = (
-        np.rint(np.linspace(0, length - 1, cells)).astype(int) for length, cells in zip(labels.shape, size, strict=True)
-    )
+def labels_of_cells(labels: np.ndarray, size: tuple[int, int], grid: Grid) -> np.ndarray:
+    """Labels (H, W) at the pixels on which the positions of a feature map of `size` stand."""
+    rows, columns = (grid.nearest_pixels(cells, length) for cells, length in zip(size, labels.shape, strict=True))
     return labels[np.ix_(rows, columns)]
 
 

@@ -234,7 +234,7 @@ def _labels(found: Inspection, picture: Picture, num_classes: int) -> tuple[np.n
     """The class of every position (h, w), and whether the truth says so or the fine head."""
     fine = found.probabilities["fine"]
     if picture.truth is not None:
-        labels = labels_of_cells(picture.truth, fine.shape[:2])
+        labels = labels_of_cells(picture.truth, fine.shape[:2], found.grid)
         if (labels < num_classes).any():
             return labels, True
     return fine.argmax(axis=-1), False

@@ -23,6 +23,7 @@ from PIL import Image
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.files import replaced
 from acfnet_tf.inference.predictor import Predictor
+from acfnet_tf.layers.resize import Grid
 from acfnet_tf.visualization.palette import colorize
 
 COARSE, FINE = "#E69F00", "#0072B2"
@@ -140,24 +141,25 @@ def show_labels(axes: Axes, labels: np.ndarray, classes: ClassSet, title: str = 
     _show(axes, colorize(labels, classes.colors), title, Image.Resampling.NEAREST, "nearest")
 
 
-def show_map(axes: Axes, values: np.ndarray, size: tuple[int, int], title: str = "", **settings: Any) -> Any:
-    """A feature-sized map laid over the axes of its image.
+def show_map(
+    axes: Axes, values: np.ndarray, size: tuple[int, int], grid: Grid, title: str = "", **settings: Any
+) -> Any:
+    """A feature-sized map laid over the axes of its image; beyond its last row and column these go on.
 
     Args:
-        values: (h, w), of which the corners lie on the image's corners, as the network resizes (`ResizeLike`).
+        values: (h, w).
         size: (H, W) of the image.
+        grid: the pixels on which the values stand.
         settings: of `Axes.imshow`, such as vmin and vmax.
 
     Returns:
         What `Figure.colorbar` wants.
     """
-    edges = []
-    for length, cells in zip(size, values.shape, strict=True):
-        half = (length - 1) / (cells - 1) / 2 if cells > 1 and length > 1 else length / 2
-        edges.append((-half, length - 1 + half))
-    (top, bottom), (left, right) = edges
+    first = grid.offset - grid.stride / 2
+    bottom, right = (first + grid.stride * (count + 1) for count in values.shape)
     settings = {"cmap": HOT, "interpolation": "bilinear"} | settings
-    drawn = axes.imshow(values, extent=(left, right, bottom, top), **settings)
+    values = np.pad(values, ((0, 1), (0, 1)), mode="edge")
+    drawn = axes.imshow(values, extent=(first, right, bottom, first), **settings)
     _frame(axes, size, title)
     return drawn
 

@@ -83,7 +83,7 @@ def draw_similarity(
             else:
                 show_labels(below[0], picture.truth, classes, "truth")
             for upper, lower, (inspection, head, labels) in zip(above[1:], below[1:], found, strict=True):
-                maps.append(show_map(upper, inspection.similarity(head, pixel), inspection.size))
+                maps.append(show_map(upper, inspection.similarity(head, pixel), inspection.size, inspection.grid))
                 show_labels(lower, labels, classes)
             for panel in (*above, *below):
                 if panel.axison:

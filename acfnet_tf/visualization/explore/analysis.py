@@ -14,6 +14,7 @@ from acfnet_tf.data.reading import load_sample, read_image
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.inference.averaging import is_plain
 from acfnet_tf.inference.inspection import Inspection, Inspector, unit_length
+from acfnet_tf.layers.resize import Grid, interpolation
 from acfnet_tf.visualization.figure import Picture, Run
 
 Labels = dict[str, np.ndarray]
@@ -43,11 +44,13 @@ class Probe(NamedTuple):
         similarity: {head: (h, w) float32}, cosine similarity of the features before the head to those at the pixel.
         probabilities: {head: (N,)}, as `Predictor.probabilities` gives them.
         attention: (N,), how much of each class center the pixel's features receive; None where nothing attends.
+        grid: the pixels on which the positions of `similarity` stand.
     """
 
     similarity: dict[str, np.ndarray]
     probabilities: dict[str, np.ndarray]
     attention: np.ndarray | None
+    grid: Grid
 
 
 class Analyst:
@@ -92,9 +95,8 @@ class Analyst:
         else:  # means over windows, scales and flips, which are too many to keep for every pixel
             x, y = pixel
             probabilities = {head: values[y, x] for head, values in run.predictor.probabilities(image).items()}
-        return Probe(
-            similarity, probabilities, inspection.probabilities["coarse"][cell] if inspection.attends else None
-        )
+        attention = inspection.probabilities["coarse"][cell] if inspection.attends else None
+        return Probe(similarity, probabilities, attention, inspection.grid)
 
 
 def read_upload(file: str, max_pixels: int) -> Picture:
@@ -132,29 +134,17 @@ def probabilities_at(inspection: Inspection, head: str, pixel: tuple[int, int]) 
     Logits are not needed for it: logarithms of probabilities differ from them by a number for each position, which
     softmax does not see.
     """
-    (x, y), (height, width) = pixel, inspection.size
+    x, y = pixel
     values = inspection.probabilities[head]
-    rows, columns = aligned([y], height, values.shape[0])[0], aligned([x], width, values.shape[1])[0]
+    rows, columns = (
+        interpolation([place], count, *inspection.grid).numpy()[0]
+        for place, count in zip((y, x), values.shape[:2], strict=True)
+    )
     near = np.ix_(np.flatnonzero(rows), np.flatnonzero(columns))
     logits = np.log(np.maximum(values[near], np.finfo(np.float32).tiny))
     logits = np.einsum("r,rcn,c->n", rows[rows > 0], logits, columns[columns > 0])
     exponentials = np.exp(logits - logits.max())
     return exponentials / exponentials.sum()
-
-
-def aligned(pixels: Sequence[float] | np.ndarray, length: int, cells: int) -> np.ndarray:
-    """Weights of bilinear resizing with aligned corners (`ResizeLike`), along one side.
-
-    Args:
-        pixels: (P,) places on the enlarged side.
-        length: pixels of that side.
-        cells: of the small side.
-
-    Returns:
-        (P, cells) float64; every row sums to 1.
-    """
-    places = np.clip(np.asarray(pixels, np.float64), 0, length - 1) * (cells - 1) / max(1, length - 1)
-    return np.maximum(0, 1 - np.abs(places[:, None] - np.arange(cells)))
 
 
 def in_order(heads: Collection[str]) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from acfnet_tf.data.classes import ClassSet
-from acfnet_tf.visualization.explore.analysis import aligned
+from acfnet_tf.layers.resize import Grid, interpolation
 from acfnet_tf.visualization.figure import HOT
 from acfnet_tf.visualization.palette import colorize
 
@@ -67,18 +67,19 @@ def blend(
     return np.rint(image * (1 - alpha) + colorize(labels, classes.colors) * alpha).astype(np.uint8)
 
 
-def heat(values: np.ndarray, size: Size, lowest: float) -> np.ndarray:
+def heat(values: np.ndarray, size: Size, grid: Grid, lowest: float) -> np.ndarray:
     """A feature-sized map in colour, laid over the view of its image as the network enlarges.
 
     Args:
         values: (h, w) between `lowest` and 1.
         size: (H, W) of the image.
+        grid: the pixels on which the values stand.
 
     Returns:
         The view, uint8.
     """
     rows, columns = (
-        aligned(_centers(shown, length), length, cells)
+        interpolation(_centers(shown, length), cells, *grid).numpy()
         for shown, length, cells in zip(view_size(size), size, values.shape, strict=True)
     )
     enlarged = (rows @ values @ columns.T - lowest) / (1 - lowest)

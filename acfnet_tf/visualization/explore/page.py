@@ -193,7 +193,7 @@ class Page:
         }
         for view, probe in zip(self._views, probes, strict=True):
             for head, values in probe.similarity.items():
-                drawn = drawing.mark(drawing.heat(values, size, lowest), analysis.pixel, size)
+                drawn = drawing.mark(drawing.heat(values, size, probe.grid, lowest), analysis.pixel, size)
                 updates[view.similarity[head]] = self._file(drawn)
             updates |= view.with_probe(probe, self.classes, lowest)
         return updates

@@ -1,0 +1,36 @@
+"""oneDNN, which makes TensorFlow's convolutions fast on x86 processors: turned on before TensorFlow loads."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import warnings
+
+VARIABLE = "TF_ENABLE_ONEDNN_OPTS"
+"""Read by TensorFlow once, when it loads. "1" or "0" of the user's stay."""
+
+
+def turn_on() -> None:
+    """Has TensorFlow use oneDNN, which without AVX-512 it does not by itself, unless the user has decided.
+
+    Where TensorFlow is loaded already, and without oneDNN, there is a warning.
+    """
+    if VARIABLE in os.environ or platform.machine() not in ("x86_64", "AMD64"):
+        return
+    if "tensorflow" not in sys.modules:
+        os.environ[VARIABLE] = "1"
+    elif not is_on():
+        warnings.warn(
+            f"TensorFlow was loaded before acfnet_tf, and without oneDNN: training takes up to twice the time. Import"
+            f" acfnet_tf before tensorflow and keras, or set {VARIABLE}=1 (0 silences this warning)",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+def is_on() -> bool:
+    """Whether the TensorFlow that is loaded has oneDNN run its operations on CPUs."""
+    from tensorflow.python.util import _pywrap_util_port  # no public function tells
+
+    return _pywrap_util_port.IsMklEnabled()
