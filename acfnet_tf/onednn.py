@@ -29,6 +29,21 @@ def turn_on() -> None:
         )
 
 
+def what_runs_convolutions() -> str:
+    """For the first lines of a training: a few words, and where it is a slow way a warning with the remedy."""
+    import tensorflow as tf
+
+    if tf.config.list_physical_devices("GPU"):
+        return "Convolutions: cuDNN."
+    if is_on():
+        return "Convolutions: oneDNN."
+    here = f"here it is {os.environ[VARIABLE]}" if VARIABLE in os.environ else "here it is not set"
+    return (
+        "Convolutions: TensorFlow's own. Warning: they take longer than oneDNN's, which the environment variable"
+        f" {VARIABLE}=1 turns on where the processor has it ({here})."
+    )
+
+
 def is_on() -> bool:
     """Whether the TensorFlow that is loaded has oneDNN run its operations on CPUs."""
     from tensorflow.python.util import _pywrap_util_port  # no public function tells

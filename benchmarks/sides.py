@@ -17,6 +17,8 @@ import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+# As acfnet_tf does, before or without which some sides import TensorFlow.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 QUIET = 0.05
 """A round counts as quiet below this share of other programs: PyTorch's threads suffer far more from them than ours."""
 

@@ -8,6 +8,8 @@ import pytest
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.pop("CITYSCAPES_DATASET", None)
 
+import acfnet_tf  # noqa: F401 (before TensorFlow, as it turns oneDNN on)
+
 
 @pytest.fixture(scope="session")
 def tiny_scenes(tmp_path_factory) -> Path:

@@ -80,18 +80,22 @@ def class_center_fusion(features: np.ndarray, centers: np.ndarray, kernel: np.nd
     return conv1x1(np.concatenate([features, upsampled], axis=-1), kernel)
 
 
-def resize_bilinear(images: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Bilinear with aligned corners: output pixel i reads at i · (n - 1) / (m - 1), and at 0 where m = 1."""
-    rows = _interpolation(images.shape[1], height)
-    columns = _interpolation(images.shape[2], width)
+def resize_bilinear(images: np.ndarray, height: int, width: int, stride: float, offset: float = 0.0) -> np.ndarray:
+    """Bilinear: output pixel i reads at (i - offset) / stride, the first or last one beyond these."""
+    return resize_on_grids(images, (height, stride, offset), (width, stride, offset))
+
+
+def resize_on_grids(images: np.ndarray, rows: tuple[int, float, float], columns: tuple[int, float, float]):
+    """The same with a new size, a stride and an offset for each axis."""
+    rows, columns = (_interpolation(n, *new) for n, new in zip(images.shape[1:3], (rows, columns), strict=True))
     return np.einsum("yh,xw,bhwc->byxc", rows, columns, np.asarray(images, np.float64))
 
 
-def _interpolation(size: int, new_size: int) -> np.ndarray:
+def _interpolation(size: int, new_size: int, stride: float, offset: float) -> np.ndarray:
     """(new_size, size) matrix whose rows are the weights of linear interpolation."""
     weights = np.zeros((new_size, size))
     for i in range(new_size):
-        position = i * (size - 1) / (new_size - 1) if new_size > 1 else 0.0
+        position = min(max((i - offset) / stride, 0.0), size - 1.0)
         below = min(int(position), size - 1)
         weights[i, below] += 1 - (position - below)
         weights[i, min(below + 1, size - 1)] += position - below

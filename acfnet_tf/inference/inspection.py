@@ -86,7 +86,8 @@ class Inspector:
         if "fine" not in self.heads:
             raise UserError("features and class centers can be shown of an ACFNet only, not of another Keras model")
         self.acf = layers.get("acf")
-        self.grid = Grid(layers["fine_upsampled"].stride, layers["fine_upsampled"].offset)
+        upsampled = layers.get("fine_upsampled")
+        self.grid = Grid(upsampled.stride, upsampled.offset) if upsampled else Grid(1)
         outputs = {
             head: {"features": layers[f"{head}_logits"].input, "logits": layers[f"{head}_logits"].output}
             for head in self.heads

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from acfnet_tf.layers.dilation import dilated_convolution
 from acfnet_tf.layers.norm import SyncBatchNorm
 
 
@@ -19,8 +19,7 @@ class Conv2D(keras.layers.Conv2D):
 
     - *Symmetric padding*, also for strides above 1, as in the networks whose pretrained weights exist. The output is of
       size `ceil(input / strides)` as with "same".
-    - *Dilation by `tf.nn.conv2d` directly.* Keras goes through SpaceToBatchND and BatchToSpaceND, which more than
-    doubles
+    - *Dilation by `dilated_convolution`.* Keras goes through SpaceToBatchND and BatchToSpaceND, which more than doubles
       the time of a training step of this network on a CPU.
 
     Args:
@@ -42,32 +41,16 @@ class Conv2D(keras.layers.Conv2D):
             raise ValueError("acfnet_tf runs channels_last; see keras.config.set_image_data_format")
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-        rate, stride = self.dilation_rate[0], self.strides[0]
-        if rate > 1 and not _direct_dilation_is_differentiable(inputs.dtype.name):
-            return super().convolution_op(inputs, kernel)
-        pad = rate * (self.kernel_size[0] - 1) // 2
-        # With stride 1 "SAME" is symmetric, and the only padding whose dilated gradient TensorFlow has on a CPU.
+        rate, stride, pad = self.dilation_rate[0], self.strides[0], (self.kernel_size[0] - 1) // 2
+        if rate > 1:
+            return dilated_convolution(inputs, tf.convert_to_tensor(kernel), rate)
         padding = "SAME" if stride == 1 else [[0, 0], [pad, pad], [pad, pad], [0, 0]]
-        return tf.nn.conv2d(inputs, kernel, strides=self.strides, padding=padding, dilations=self.dilation_rate)
+        return tf.nn.conv2d(inputs, kernel, strides=stride, padding=padding)
 
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         del config["padding"]
         return config
-
-
-@functools.cache
-def _direct_dilation_is_differentiable(dtype: str) -> bool:
-    """Whether this machine has the gradient of a dilated `tf.nn.conv2d`: on a CPU only oneDNN has it, in float32."""
-    common = {"strides": [1, 1, 1, 1], "padding": "SAME", "dilations": [1, 2, 2, 1]}
-    with tf.init_scope():  # eager, and without recording, hence the gradient ops themselves
-        image, kernel = tf.zeros((1, 3, 3, 1), dtype), tf.zeros((3, 3, 1, 1), dtype)
-        try:
-            tf.raw_ops.Conv2DBackpropInput(input_sizes=image.shape, filter=kernel, out_backprop=image, **common)
-            tf.raw_ops.Conv2DBackpropFilter(input=image, filter_sizes=kernel.shape, out_backprop=image, **common)
-        except (tf.errors.InvalidArgumentError, tf.errors.UnimplementedError):
-            return False
-    return True
 
 
 @keras.saving.register_keras_serializable("acfnet_tf")

@@ -17,8 +17,8 @@ class PyramidPooling(keras.layers.Layer):
     """Means over grids of cells of several sizes, each through a 1×1 convolution, beside the input; a 3×3 after them.
 
     Cells are those of adaptive pooling: of `bins` along an axis of H pixels, number i reaches from ⌊i·H / bins⌋ to
-    ⌈(i + 1)·H / bins⌉, so that any H from 1 on has all of them. The means are float32 whatever the dtype policy. Between
-    the centers of the cells they are interpolated, again in float32.
+    ⌈(i + 1)·H / bins⌉, so that any H from 1 on has all of them. Between the centers of the cells, the means are
+    interpolated. Both are float32 whatever the dtype policy.
 
     Args:
         channels: of every branch and of the output.
@@ -51,7 +51,7 @@ class PyramidPooling(keras.layers.Layer):
         levels = [inputs]
         for count, branch in zip(self.bins, self.branches, strict=True):
             pooled = branch(adaptive_average_pooling(inputs, count), training=training)
-            rows, columns = (_between_cells(size, count) for size in tf.unstack(tf.shape(inputs)[1:3]))
+            rows, columns = (between_cells(size, count) for size in tf.unstack(tf.shape(inputs)[1:3]))
             levels.append(tf.cast(interpolate(pooled, rows, columns), self.compute_dtype))
         return self.projection(tf.concat(levels, axis=-1), training=training)
 
@@ -85,7 +85,7 @@ def _cells(size: tf.Tensor, bins: int) -> tf.Tensor:
     return tf.cast((pixel >= start) & (pixel < end), tf.float32) / tf.cast(end - start, tf.float32)
 
 
-def _between_cells(size: tf.Tensor, bins: int) -> tf.Tensor:
-    """(size, bins) float32: every row interpolates between the centers of the cells."""
+def between_cells(size: tf.Tensor, bins: int) -> tf.Tensor:
+    """(size, bins) float32, of `interpolation` between the centers of `bins` equal cells of an axis."""
     length = tf.cast(size, tf.float32) / bins  # of a cell, whose center lies half of it from its begin
     return interpolation(tf.range(size), bins, length, (length - 1) / 2)

@@ -61,8 +61,9 @@ class Part(NamedTuple):
 def complexity(model: ACFNet, size: tuple[int, int]) -> list[Part]:
     """Counts in the graph that TensorFlow executes, without executing it.
 
-    - *Multiply-adds* are those of convolutions and matrix products, after whatever algebra saves of them, and three for
-      each resized number. Elementwise operations are not counted, as usual; inference folds most of them (BatchNorm).
+    - *Multiply-adds* are those of convolutions and matrix products, after whatever algebra saves of them; resizing of
+      logits is two such products. Elementwise operations are not counted, as usual; inference folds most of them
+      (BatchNorm).
     - *Activations* are the tensors of the forward pass that the backward pass reads, each one once, and the
       full-size logits, which the loss reads.
 
@@ -123,10 +124,23 @@ def _trace_training(model: ACFNet, size: tuple[int, int]) -> tuple[list[tf.Opera
 
     spec = tf.TensorSpec((1, *size, 3), tf.float32, name="images")
     graph = forward_and_backward.get_concrete_function(spec).graph
-    read = [tensor for operation in graph.get_operations()[len(forward) :] for tensor in operation.inputs]
+    needed = _needed_for(graph.outputs)
+    backward = [operation for operation in graph.get_operations()[len(forward) :] if operation in needed]
+    read = [tensor for operation in backward for tensor in operation.inputs]
     memory = {_without_aliases(tensor).ref() for tensor in read}  # results, hence logits, are read by an Identity
     made = {tensor.ref() for operation in forward for tensor in operation.outputs}
     return forward, [reference.deref() for reference in memory & made]
+
+
+def _needed_for(results: Iterable[tf.Tensor]) -> set[tf.Operation]:
+    """All operations that are executed for these results; others, such as gradients of constants, are pruned."""
+    found, waiting = set(), [tensor.op for tensor in results]
+    while waiting:
+        operation = waiting.pop()
+        if operation not in found:
+            found.add(operation)
+            waiting += [*operation.control_inputs, *(tensor.op for tensor in operation.inputs)]
+    return found
 
 
 def _without_aliases(tensor: tf.Tensor) -> tf.Tensor:
@@ -178,8 +192,6 @@ def multiply_adds_of(operation: tf.Operation) -> int:
             for term, tensor in zip(terms.split(","), operation.inputs, strict=True):
                 sizes.update(zip(term, tensor.shape, strict=True))
             summed = math.prod(size for index, size in sizes.items() if index not in result)
-        case "ResizeBilinear":
-            summed = 3  # two interpolations in one direction, one in the other
         case _:
             return 0
     return summed * math.prod(operation.outputs[0].shape)

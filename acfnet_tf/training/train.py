@@ -21,6 +21,7 @@ from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.losses import SegmentationLoss
 from acfnet_tf.models.create import create_model
 from acfnet_tf.models.weights import Initialization
+from acfnet_tf.onednn import what_runs_convolutions
 from acfnet_tf.training.batches import Batch, Batches
 from acfnet_tf.training.class_statistics import ClassStatistics
 from acfnet_tf.training.initialization import initialization_of_run
@@ -138,7 +139,7 @@ class _Training:
             f"Data: {len(self.samples)} training and {len(self.validation_samples)} validation images. "
             f"Devices: {strategy.num_replicas_in_sync}."
             + (f" Workers: {workers.count}." if workers.count > 1 else "")
-            + f"\n{why}"
+            + f" {what_runs_convolutions()}\n{why}"
         )
 
     def run(self) -> None:

@@ -24,8 +24,8 @@ def image(*shape: int, seed: int = 0) -> np.ndarray:
 def network() -> keras.Model:
     """The smallest SegFormer with random weights."""
     images = keras.Input((None, None, 3))
-    features, auxiliary, _ = segformer(images, "segformer_b0", width=8)
-    model = keras.Model(images, [features, auxiliary])
+    found = segformer(images, "segformer_b0", width=8)
+    model = keras.Model(images, [found.features, found.auxiliary])
     randomize(model)
     return model
 
@@ -85,8 +85,8 @@ def test_pretrained_weights_are_for_the_encoder_and_fit_in_the_order_of_keras_s_
         include_rescaling=False, depths=[2, 2, 2, 2], input_shape=(64, 64, 3), embedding_dims=[2, 4, 10, 16]
     )
     images = keras.Input((None, None, 3))
-    features, _, names = segformer(images, "segformer_b0", width=4)
-    model = keras.Model(images, features)
+    base = segformer(images, "segformer_b0", width=4)
+    model, names = keras.Model(images, base.features), base.layer_names
     ours = {name: [tuple(weight.shape) for weight in model.get_layer(name).weights] for name in names}
     found = segformer_from_keras(theirs, "MiT")
     assert {name: [array.shape for array in arrays] for name, arrays in found.layers.items()} == ours

@@ -93,6 +93,7 @@ def test_compose():
         assert (DEPLOY / Path(file).name).is_file()
     assert all(mount.endswith(":ro") for mount in SERVING["volumes"])
     assert all(port.startswith("127.0.0.1:") for port in SERVING["ports"])
+    assert SERVING["environment"] == {"TF_ENABLE_ONEDNN_OPTS": "1"}  # a processor without AVX-512 is slow without
     assert FLAGS["tensorflow_intra_op_parallelism"] == SERVING["deploy"]["resources"]["limits"]["cpus"]
 
 

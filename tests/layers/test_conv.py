@@ -1,11 +1,6 @@
-"""Convolutions: symmetric padding, fast dilation, and the unit with BatchNorm and ReLU."""
+"""Convolutions: symmetric padding, and the unit with BatchNorm and ReLU; dilation is the matter of test_dilation.py."""
 
 from __future__ import annotations
-
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -15,12 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acfnet_tf.layers import Conv2D, ConvNormAct
-from acfnet_tf.layers.conv import _direct_dilation_is_differentiable
 from tests import oracle
 from tests.oracle import assert_close
 from tests.saving import assert_config_roundtrip, assert_survives_saving, randomize
-
-ROOT = Path(__file__).parents[2]
 
 sizes = st.integers(1, 12)
 strides_and_rate = st.sampled_from([(1, 1), (2, 1), (1, 2), (1, 4)])
@@ -79,79 +71,6 @@ def test_every_second_output_without_strides_is_the_output_with_strides():
     strided.build(inputs.shape)
     strided.set_weights(dense.get_weights())
     assert_close(strided(inputs), dense(inputs).numpy()[:, ::2, ::2])
-
-
-def operations(layer: keras.layers.Layer, inputs: tf.Tensor) -> set[str]:
-    """Types of all ops of the layer and of its gradient."""
-
-    @tf.function
-    def with_gradient(inputs):
-        with tf.GradientTape() as tape:
-            tape.watch(inputs)
-            outputs = layer(inputs)
-        return tape.gradient(outputs, [inputs, *layer.trainable_variables])
-
-    return {op.type for op in with_gradient.get_concrete_function(inputs).graph.get_operations()}
-
-
-def test_dilation_is_direct_and_not_by_space_to_batch():
-    if not _direct_dilation_is_differentiable("float32"):
-        pytest.skip("this TensorFlow has no gradient of a dilated convolution")
-    inputs = tf.constant(image(1, 9, 9, 3))
-    assert "SpaceToBatchND" in operations(keras.layers.Conv2D(4, 3, dilation_rate=2, padding="same"), inputs)
-    types = operations(Conv2D(4, 3, dilation_rate=2), inputs)
-    assert "Conv2DBackpropFilter" in types
-    assert not {"SpaceToBatchND", "BatchToSpaceND"} & types
-
-
-@pytest.mark.parametrize("in_graph", [False, True], ids=["eager", "graph"])
-@pytest.mark.parametrize("policy", ["float32", "float64", "bfloat16", "float16", "mixed_bfloat16", "mixed_float16"])
-def test_dilated_gradients_exist_in_every_dtype(policy, in_graph):
-    """Where TensorFlow has no gradient of a dilated convolution, another way is taken."""
-    layer = Conv2D(4, 3, dilation_rate=2, dtype=policy)
-    inputs = tf.cast(image(1, 5, 6, 3), layer.compute_dtype)
-    layer.build(inputs.shape)
-
-    def gradients(inputs):
-        with tf.GradientTape() as tape:
-            tape.watch(inputs)
-            outputs = tf.reduce_sum(tf.square(layer(inputs)))
-        return tape.gradient(outputs, [inputs, layer.kernel.value])
-
-    actual = tf.function(gradients)(inputs) if in_graph else gradients(inputs)
-    plain = keras.layers.Conv2D(4, 3, dilation_rate=2, padding="same", dtype="float64")
-    plain.build(inputs.shape)
-    plain.set_weights([np.asarray(tf.cast(weight.value, tf.float64)) for weight in layer.weights])
-    doubles = tf.cast(inputs, tf.float64)
-    with tf.GradientTape() as tape:
-        tape.watch(doubles)
-        outputs = tf.reduce_sum(tf.square(plain(doubles)))
-    tolerance = 1e-5 if policy in ("float32", "float64") else 3e-2
-    for one, other in zip(actual, tape.gradient(outputs, [doubles, plain.kernel.value]), strict=True):
-        assert_close(tf.cast(one, tf.float64), other.numpy(), tolerance)
-
-
-def test_gradients_equal_central_differences():
-    layer = Conv2D(2, 3, dilation_rate=2, dtype="float64")
-    layer.build((1, 4, 5, 2))
-    (theoretical,), (numeric,) = tf.test.compute_gradient(layer, [image(1, 4, 5, 2).astype(np.float64)], delta=1e-4)
-    np.testing.assert_allclose(theoretical, numeric, rtol=0, atol=1e-7)
-
-
-def test_it_trains_where_tensorflow_has_no_gradient_of_a_dilated_convolution():
-    """TensorFlow without oneDNN, as on some machines, in a process of its own."""
-    program = (
-        "import tensorflow as tf; from acfnet_tf.layers import Conv2D\n"
-        "layer, inputs = Conv2D(2, 3, dilation_rate=2), tf.ones((1, 5, 5, 2))\n"
-        "with tf.GradientTape() as tape: loss = tf.reduce_sum(layer(inputs))\n"
-        "print(tape.gradient(loss, layer.kernel.value).shape)"
-    )
-    environment = os.environ | {"TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": "-1"}
-    done = subprocess.run(
-        [sys.executable, "-c", program], env=environment, cwd=ROOT, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.strip() == "(3, 3, 2, 2)"
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])

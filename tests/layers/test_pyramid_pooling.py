@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acfnet_tf.layers import PyramidPooling
-from acfnet_tf.layers.pyramid_pooling import adaptive_average_pooling
+from acfnet_tf.layers.pyramid_pooling import adaptive_average_pooling, between_cells
+from acfnet_tf.layers.resize import interpolate
 from tests import oracle
 from tests.layers.test_aspp import expected_unit
 from tests.oracle import assert_close
@@ -54,10 +55,25 @@ def test_equals_its_levels_side_by_side_and_projected(size):
     layer.build(inputs.shape)
     randomize(layer)
     levels = [inputs] + [
-        oracle.resize_bilinear(expected_unit(expected_pooling(inputs, bins), branch), *size)
+        oracle.resize_on_grids(
+            expected_unit(expected_pooling(inputs, bins), branch), *((n, n / bins, (n / bins - 1) / 2) for n in size)
+        )
         for bins, branch in zip((1, 2, 3), layer.branches, strict=True)
     ]
     assert_close(layer(inputs), expected_unit(np.concatenate(levels, axis=-1), layer.projection))
+
+
+@pytest.mark.parametrize("size", [(24, 33), (25, 25), (6, 50), (1, 3)])
+def test_levels_stay_where_their_cells_are(size):
+    """Of a map of positions, a level says where its cells lie; aligned corners would be off by half a cell."""
+    positions = np.stack(np.meshgrid(*map(np.arange, size), indexing="ij"), axis=-1)[None].astype(np.float32)
+    for bins in (1, 2, 3, 6):
+        rows, columns = (between_cells(length, bins) for length in size)
+        level = interpolate(adaptive_average_pooling(positions, bins), rows, columns).numpy()
+        for axis, length in enumerate(size):
+            cell = length / bins
+            inside = np.clip(positions[..., axis], (cell - 1) / 2, length - 1 - (cell - 1) / 2)
+            assert np.abs(level[..., axis] - inside).max() <= 0.5 + 1e-4
 
 
 def test_default_is_pspnet_s_four_grids_and_512_channels():

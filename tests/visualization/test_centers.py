@@ -17,6 +17,7 @@ from acfnet_tf.config import UserError
 from acfnet_tf.data.classes import numbered_classes
 from acfnet_tf.inference.inspection import Inspector
 from acfnet_tf.inference.predictor import Predictor
+from acfnet_tf.layers.resize import Grid
 from acfnet_tf.visualization import centers as drawing
 from acfnet_tf.visualization.center_statistics import (
     CenterVariation,
@@ -111,14 +112,14 @@ def test_points_have_the_colour_of_the_truth_and_ignored_ones_are_left_out(run: 
     truth[:, :40] = 255
     axes = titled(draw_centers(run, pictures[0]._replace(truth=truth), CLASSES), "features F′")
     points = axes.collections[:2]
-    assert sum(len(part.get_offsets()) for part in points) == (labels_of_cells(truth, (9, 13)) == 3).sum()
+    assert sum(len(part.get_offsets()) for part in points) == (labels_of_cells(truth, (9, 13), Grid(8)) == 3).sum()
     for part in points:
         np.testing.assert_allclose(part.get_facecolors()[:, :3] * 255, [CLASSES.colors[3]] * len(part.get_facecolors()))
 
 
 def test_variation_shows_how_often_the_own_center_is_nearer(run: Run, pictures: list[Picture]) -> None:
     found = [of_image(run, picture.image) for picture in pictures]
-    truths = [labels_of_cells(picture.truth, (9, 13)) for picture in pictures]
+    truths = [labels_of_cells(picture.truth, (9, 13), Grid(8)) for picture in pictures]
     present = [present_classes(probabilities) for _, probabilities, _ in found]
     expected = np.full((2, 3, 5), np.nan)
     for image, (features, _, centers) in enumerate(found):
@@ -244,10 +245,10 @@ def test_present_classes() -> None:
     assert present_classes(probabilities).tolist() == [0, 1, 2]
 
 
-def test_labels_of_cells_have_corners_on_corners() -> None:
-    labels = np.arange(5 * 9).reshape(5, 9)
-    np.testing.assert_array_equal(labels_of_cells(labels, (3, 2)), [[0, 8], [18, 26], [36, 44]])
-    assert labels_of_cells(labels, (1, 1)) == [[0]]
+def test_labels_of_cells_are_those_of_the_pixels_on_which_they_stand() -> None:
+    labels = np.arange(5 * 12).reshape(5, 12)
+    np.testing.assert_array_equal(labels_of_cells(labels, (2, 3), Grid(4)), [[0, 4, 8], [48, 52, 56]])
+    assert labels_of_cells(labels, (1, 1), Grid(32, 14)) == [[59]]
 
 
 @settings(deadline=None, max_examples=15)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import matplotlib
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from acfnet_tf.data.classes import numbered_classes
+from acfnet_tf.layers.resize import Grid
 from acfnet_tf.visualization.figure import (
     MOST_PIXELS,
     class_legend,
@@ -58,19 +60,21 @@ def test_a_figure_of_hundreds_of_rows_is_drawn_less_fine(tmp_path: Path) -> None
     assert Image.open(save(figure, tmp_path / "long")).height == pytest.approx(MOST_PIXELS, abs=1)
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(3, 5), (1, 1), (2, 1)])
-def test_corners_of_a_map_lie_on_the_corners_of_its_image(rows: int, columns: int) -> None:
+@pytest.mark.parametrize("size", [(41, 81), (48, 96), (47, 1), (1, 90)])
+@pytest.mark.parametrize("places", [Grid(8), Grid(16, 3.5)])
+def test_a_map_lies_on_the_pixels_on_which_its_values_stand(size: tuple[int, int], places: Grid) -> None:
     figure, axes = grid(1, 1, 1.0)
-    height, width = 41, 81
-    drawn = show_map(axes[0, 0], np.zeros((rows, columns)), (height, width))
+    values = np.arange(np.prod(counts := [math.ceil(length / places.stride) for length in size])).reshape(counts)
+    drawn = show_map(axes[0, 0], values, size, places)
     left, right, bottom, top = drawn.get_extent()
-    cell_width, cell_height = (right - left) / columns, (bottom - top) / rows
-    first, last = (left + cell_width / 2, top + cell_height / 2), (right - cell_width / 2, bottom - cell_height / 2)
-    centre = ((width - 1) / 2, (height - 1) / 2)
-    expected = [(0, width - 1) if columns > 1 else centre[:1] * 2, (0, height - 1) if rows > 1 else centre[1:] * 2]
-    assert [first[0], last[0]] == pytest.approx(expected[0], abs=0.5)
-    assert [first[1], last[1]] == pytest.approx(expected[1], abs=0.5)
-    assert figure.axes[0].get_ylim() == (height - 0.5, -0.5)
+    shown = np.asarray(drawn.get_array())
+    for first, last, count, length in ((top, bottom, len(shown), size[0]), (left, right, len(shown[0]), size[1])):
+        cell = (last - first) / count
+        assert (cell, first + cell / 2) == places
+        assert first <= -0.5 and last >= length - 0.5, "the map covers the image"
+    np.testing.assert_array_equal(shown[:-1, :-1], values)
+    np.testing.assert_array_equal(shown[-1, :-1], values[-1])
+    assert figure.axes[0].get_ylim() == (size[0] - 0.5, -0.5)
 
 
 def test_names_are_shortened_in_the_middle() -> None:

@@ -40,6 +40,11 @@ def drawn(axes: Axes) -> np.ndarray:
     return np.asarray(axes.images[0].get_array())
 
 
+def drawn_map(axes: Axes) -> np.ndarray:
+    """Without the row and column that go on beyond the last ones."""
+    return drawn(axes)[:-1, :-1]
+
+
 def titles(axes: list[Axes]) -> list[str]:
     return [each.get_title() for each in axes]
 
@@ -61,7 +66,7 @@ def test_maps_above_segmentations(acf):
     np.testing.assert_array_equal(drawn(image), shown.image)
     np.testing.assert_array_equal(drawn(truth), colorize(shown.truth, CLASSES.colors))
     for head, similarity, segmentation in (("coarse", coarse, coarse_labels), ("fine", fine, fine_labels)):
-        np.testing.assert_allclose(drawn(similarity), inspection.similarity(head, PIXEL), atol=1e-6)
+        np.testing.assert_allclose(drawn_map(similarity), inspection.similarity(head, PIXEL), atol=1e-6)
         np.testing.assert_array_equal(drawn(segmentation), colorize(labels[head], CLASSES.colors))
         assert similarity.images[0].get_clim() == (0, 1)  # of features behind a ReLU
     for panel in (image, coarse, fine, truth, coarse_labels, fine_labels):
@@ -80,7 +85,7 @@ def test_columns_say_which_run(acf, baseline):
     ]
     assert titles(figure.axes)[5:8] == ["segmentation", "coarse segmentation", "fine segmentation"]
     expected = Inspector(baseline.predictor.model)(picture().image).similarity("fine", PIXEL)
-    np.testing.assert_allclose(drawn(figure.axes[1]), expected, atol=1e-6)
+    np.testing.assert_allclose(drawn_map(figure.axes[1]), expected, atol=1e-6)
 
 
 def test_without_truth_the_fine_head_names_the_class(acf, baseline):
@@ -112,7 +117,7 @@ def test_a_row_for_each_pixel_and_picture(acf):
     assert calls == [(25, 41, 3), (33, 9, 3)]
     for row, (shown, pixel) in enumerate(entries):
         expected = Inspector(acf.predictor.model)(shown.image).similarity("fine", pixel)
-        np.testing.assert_allclose(drawn(figure.axes[6 * row + 2]), expected, atol=1e-6)
+        np.testing.assert_allclose(drawn_map(figure.axes[6 * row + 2]), expected, atol=1e-6)
         assert figure.axes[6 * row].get_title().startswith(f"pixel {pixel}")
     assert figure.axes[0].get_title() == "pixel (0, 0): ignored"
 

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import tensorflow as tf
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 
 from acfnet_tf.config import EvaluationConfig, UserError
 from acfnet_tf.inference.inspection import Inspector
-from acfnet_tf.layers.resize import ResizeLike
-from acfnet_tf.visualization.explore.analysis import Analyst, aligned, areas, occurring, read_upload
+from acfnet_tf.visualization.explore.analysis import Analyst, areas, occurring, read_upload
 from acfnet_tf.visualization.figure import Picture
 from tests.visualization.networks import tiny_run
 
@@ -80,14 +76,6 @@ def test_areas_and_occurring_classes(analyst, image):
     np.testing.assert_array_equal(shares, [0.5, 0, 0.25])
     found = {label for by_head in analysis.labels for labels in by_head.values() for label in np.unique(labels)}
     assert occurring(analysis, 19) == sorted(found)
-
-
-@settings(max_examples=20, deadline=None)
-@given(st.integers(1, 40), st.integers(1, 7))
-def test_weights_are_those_of_the_networks_resizing(length, cells):
-    values = np.random.default_rng(length).normal(size=(1, cells, 1, 2)).astype(np.float32)
-    expected = ResizeLike()(values, tf.zeros((1, length, 1, 1)))[0, :, 0]
-    np.testing.assert_allclose(aligned(np.arange(length), length, cells) @ values[0, :, 0], expected, atol=1e-5)
 
 
 def test_uploads_are_read_upright(tmp_path):

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acfnet_tf.data.classes import numbered_classes
+from acfnet_tf.layers.resize import Grid
 from acfnet_tf.visualization.explore import drawing
 
 CLASSES = numbered_classes(3)
@@ -58,10 +59,12 @@ def test_overlays_show_the_chosen_classes_only():
     np.testing.assert_array_equal(drawing.blend(image, labels, CLASSES, [0], 1)[0, 0], CLASSES.colors[0])
 
 
-def test_heat_has_its_extremes_where_the_features_have():
-    hot = drawing.heat(np.float32([[0, 1], [0, 0]]), (600, 600), 0).astype(int).sum(-1)
-    assert hot.shape == (600, 600)
-    assert hot[0, -1] == hot.max() and hot[-1, 0] == hot.min() < hot.max()
+def test_heat_has_its_extremes_where_the_features_stand():
+    hot = drawing.heat(np.float32([[0, 0, 0], [0, 1, 0]]), (600, 900), Grid(400), 0).astype(int).sum(-1)
+    assert hot.shape == drawing.view_size((600, 900)) == (600, 900)
+    peak = hot == hot.max()
+    assert peak[400:, 400].all()  # and below, where the last row goes on
+    assert not peak[:300].any() and not peak[:, 500:].any() and not peak[:, :300].any()
 
 
 def test_a_cross_at_the_pixel_in_every_corner():

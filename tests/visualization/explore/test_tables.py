@@ -7,6 +7,7 @@ import re
 import numpy as np
 
 from acfnet_tf.data.classes import ClassSet, numbered_classes
+from acfnet_tf.layers.resize import Grid
 from acfnet_tf.visualization.explore import tables
 from acfnet_tf.visualization.explore.analysis import Analysis, Probe
 from acfnet_tf.visualization.figure import Picture, Run
@@ -33,17 +34,19 @@ def test_areas_of_two_runs():
 
 def test_a_pixels_classes_largest_first():
     many = np.linspace(0, 1, 150)
-    found = cells(tables.probe_table(Probe({}, {"coarse": many, "fine": many[::-1]}, many / 2), numbered_classes(150)))
+    found = cells(
+        tables.probe_table(Probe({}, {"coarse": many, "fine": many[::-1]}, many / 2, Grid(8)), numbered_classes(150))
+    )
     assert found[0] == ["class", "attention", "coarse", "fine"]
     assert len(found) == 1 + tables.MOST_CLASSES
     assert found[1] == ["&nbsp;class_0", "0.0 %", "0.0 %", "100.0 %"]
-    single = cells(tables.probe_table(Probe({}, {"fine": many}, None), numbered_classes(150)))
+    single = cells(tables.probe_table(Probe({}, {"fine": many}, None, Grid(8)), numbered_classes(150)))
     assert single[:2] == [["class", "probability"], ["&nbsp;class_149", "100.0 %"]]
 
 
 def test_names_are_text():
     classes = ClassSet(("<script>",), ((1, 2, 3),), {0: 0})
-    assert "<script>" not in tables.probe_table(Probe({}, {"fine": np.ones(1)}, None), classes)
+    assert "<script>" not in tables.probe_table(Probe({}, {"fine": np.ones(1)}, None, Grid(8)), classes)
 
 
 def test_differences_with_and_without_truth():
