@@ -12,11 +12,12 @@ from acfnet_tf.export.graph import conversion, frozen_forward
 from acfnet_tf.inference.predictor import Predictor
 
 FLOAT_OPERATIONS = [
-    "SUB", "MUL", "SOFTMAX", "SUM", "MAXIMUM", "DIV", "TRANSPOSE", "RESHAPE", "BATCH_MATMUL", "FULLY_CONNECTED",
-    "RESIZE_BILINEAR",
+    "SUB", "MUL", "SOFTMAX", "SUM", "MAXIMUM", "MINIMUM", "ABS", "DIV", "TRANSPOSE", "RESHAPE", "BATCH_MATMUL",
+    "FULLY_CONNECTED", "RELU",
 ]  # fmt: skip
-"""Not in int8: the class centers and the attention to them, whose weights of 1/(H·W) round to zero; normalisation; and
-the logits between pixels, which would be equal for several classes. They take hardly any time and space."""
+"""Not in int8: the class centers and the attention to them, whose weights of 1/(H·W) round to zero; normalisation; the
+logits between pixels, which would be equal for several classes; and the places of pixels among features, which would
+end with the largest image that calibration has seen. They take hardly any time and space."""
 
 
 def write_litert(predictor: Predictor, file: Path, calibration: Sequence[np.ndarray] = ()) -> None:

@@ -48,8 +48,8 @@ def interpolation(
         (P, count) float32; every row sums to 1.
     """
     places = (tf.cast(pixels, tf.float32) - offset) / stride
-    places = tf.clip_by_value(places, 0.0, tf.cast(count - 1, tf.float32))
-    return tf.nn.relu(1 - tf.abs(places[:, None] - tf.cast(tf.range(count), tf.float32)))
+    places = tf.reshape(tf.clip_by_value(places, 0.0, tf.cast(count - 1, tf.float32)), (-1, 1))
+    return tf.maximum(0.0, 1 - tf.abs(places - tf.cast(tf.range(count), tf.float32)))
 
 
 def interpolate(inputs: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor) -> tf.Tensor:
