@@ -17,6 +17,8 @@ LEFT_OUT = (
     *("Dropout", "SpatialDropout2D", "AlphaDropout", "GaussianDropout", "GaussianNoise", "DropPath"),
     "UpSampling2D",  # whoever joins its output with a finer one resizes it
 )
+MOVING = ("Cropping2D", "CenterCrop", "Resizing", "Resize", "Pad", "Conv2DTranspose")
+"""Layers and operations behind which features stand elsewhere; slices are looked at."""
 CONVOLUTIONS = {keras.layers.Conv2D: Conv2D, keras.layers.DepthwiseConv2D: DepthwiseConv2D}
 POOLING = (keras.layers.MaxPooling2D, keras.layers.AveragePooling2D)
 GLOBAL_POOLING = (keras.layers.GlobalMaxPooling2D, keras.layers.GlobalAveragePooling2D)
@@ -49,6 +51,8 @@ def adopt(model: keras.Model, images: keras.KerasTensor, output_stride: Literal[
     features = adoption.trace(model, images)
     if not adoption.steps:
         raise ValueError(f"{model.name} has no strides")
+    if not adoption.strides[features]:
+        raise ValueError(f"{model.name} gives no map, but {features.shape}")
     names = frozenset(twin.name for _, twin in adoption.twins.values() if getattr(twin, "weights", None))
     auxiliary = adoption.steps[max(adoption.steps)]
     return Features(features, auxiliary, names, adoption.grid(features), adoption.grid(auxiliary))
@@ -107,36 +111,38 @@ class _Adoption:
         return self.other(layer, *args, **kwargs)
 
     def convolution(self, layer: keras.layers.Layer, kind: type, x: keras.KerasTensor) -> keras.KerasTensor:
-        if len(set(layer.kernel_size)) > 1 or layer.kernel_size[0] % 2 == 0 or len(set(layer.strides)) > 1:
-            self.refuse(layer, "needs an odd, square kernel, and the same strides for height and width")
+        uneven = any(len(set(sizes)) > 1 for sizes in (layer.kernel_size, layer.strides, layer.dilation_rate))
+        if uneven or layer.kernel_size[0] % 2 == 0:
+            self.refuse(layer, "needs an odd, square kernel, and the same strides and rate for height and width")
         rate, reach = layer.dilation_rate[0], layer.kernel_size[0] - 1
         x = self.unpadded(layer, x, reach * rate)
-        changes = {"strides": self.applied(x, layer.strides[0]), "dilation_rate": rate * self.rate(x) if reach else 1}
+        changes = {"strides": self.applied(layer, x), "dilation_rate": rate * self.rate(x) if reach else 1}
         return self.result(x, self.twin(layer, kind, ("padding",), **changes)(x), layer.strides[0])
 
     def pooling(self, layer: keras.layers.Layer, x: keras.KerasTensor) -> keras.KerasTensor:
         size, stride = layer.pool_size[0], layer.strides[0]
         if len(set(layer.pool_size)) > 1 or len(set(layer.strides)) > 1:
             self.refuse(layer, "needs a square window, and the same strides for height and width")
-        if size == 1:  # nothing but a stride
-            return self.result(x, self.twin(layer, strides=self.applied(x, stride))(x), stride)
-        if self.applied(x, stride) != stride or self.rate(x) > 1:
+        if size == 1 and x not in self.borders:  # nothing but a stride
+            return self.result(x, self.twin(layer, strides=self.applied(layer, x))(x), stride)
+        if self.applied(layer, x) != stride or self.rate(x) > 1:
             self.refuse(layer, "cannot be dilated: --set model.output_stride=32")
         if x in self.borders:
             before = {sides[0] for sides in self.borders[x][1]}
-            if len(before) > 1:
-                self.refuse(layer, f"needs the same border above and at the left, not {self.borders[x][1]}")
+            if len(before) > 1 or layer.padding == "same":
+                self.refuse(layer, "is padded, or not by the same border above and at the left")
             shift = (size - 1) / 2 - before.pop()
             return self.result(self.unpadded(layer, x, size - 1), self.twin(layer)(x), stride, shift)
-        if layer.padding == "valid" and size != stride:
-            self.refuse(layer, "has windows that are not padded")
-        if size % 2:  # dense windows first: with strides, "same" is symmetric on some sizes only
-            dense = self.twin(layer, strides=1, padding="same")(x)
+        if size % 2 and layer.padding == "same":  # which is symmetric without strides only
+            dense = self.twin(layer, strides=1)(x)
             return self.result(x, keras.layers.MaxPooling2D(1, stride, name=f"{layer.name}_stride")(dense), stride)
-        if size > 2 or stride != 2:
-            self.refuse(layer, "has windows of even size other than 2, whose places depend on the size of the image")
-        # "valid" would make one pixel none. "same" pads behind the last pixel only, if at all.
-        return self.result(x, self.twin(layer, padding="same")(x), stride, shift=0.5)
+        if size != stride:
+            self.refuse(layer, "has windows that are not padded")
+        # One pixel is to be one. "same" pads behind the last pixel, if at all, for windows of 2 only.
+        if size > 2:
+            x, unpadded = keras.layers.ZeroPadding2D(((0, size - 1), (0, size - 1)), name=f"{layer.name}_pad")(x), x
+            return self.result(unpadded, self.twin(layer, padding="valid")(x), stride, (size - 1) / 2)
+        return self.result(x, self.twin(layer, padding="same")(x), stride, 0.5)
 
     def other(self, layer: keras.Operation, *args: Any, **kwargs: Any) -> Any:
         """A layer or operation of any kind that has no strides, on maps of one size."""
@@ -148,8 +154,8 @@ class _Adoption:
             self.refuse(layer, "has strides, and is no layer that can do without")
         if any(self.rate(x) > 1 for x in maps) and max(_extent(layer, "kernel_size"), _extent(layer, "pool_size")) > 1:
             self.refuse(layer, "cannot be dilated: --set model.output_stride=32")
-        if isinstance(layer, keras.layers.Cropping2D):
-            self.refuse(layer, "cuts off features")
+        if type(layer).__name__ in MOVING or _cuts_off(layer, args):
+            self.refuse(layer, "moves features to other places of the image")
         args, kwargs = self.resized(layer, maps, (args, kwargs))
         norm = isinstance(layer, keras.layers.BatchNormalization)
         if norm and not (layer.scale and layer.center):
@@ -164,7 +170,7 @@ class _Adoption:
         for output in keras.tree.flatten(outputs):
             is_map = len(output.shape) == 4 and not isinstance(layer, GLOBAL_POOLING)
             self.strides[output] = stride if is_map else None
-            if is_map and maps:
+            if stride and is_map:
                 self.offsets[output] = sum(offsets) / len(offsets) + _shift(layer) * self.reached(stride)
         return outputs
 
@@ -210,11 +216,12 @@ class _Adoption:
         self, x: keras.KerasTensor, output: keras.KerasTensor, stride: int = 1, shift: float = 0.0
     ) -> keras.KerasTensor:
         """`output`, noted as `stride` times as coarse as `x`, its first feature `shift` features of `x` further on."""
-        before = self.strides[x]
-        self.strides[output] = before and before * stride
-        if before:
-            self.offsets[output] = self.offsets[x] + shift * self.reached(before)
-        if before and stride > 1:
+        if not (before := self.strides[x]):
+            self.strides[output] = None
+            return output
+        self.strides[output] = before * stride
+        self.offsets[output] = self.offsets[x] + shift * self.reached(before)
+        if stride > 1:
             self.steps.setdefault(before * stride, x)
         return output
 
@@ -229,10 +236,13 @@ class _Adoption:
         stride = self.strides[x] or 1
         return stride // self.reached(stride)
 
-    def applied(self, x: keras.KerasTensor, stride: int) -> int:
+    def applied(self, layer: keras.layers.Layer, x: keras.KerasTensor) -> int:
         """What is left of a layer's stride."""
         before = self.strides[x] or 1
-        return self.reached(before * stride) // self.reached(before)
+        left, rest = divmod(self.reached(before * layer.strides[0]), self.reached(before))
+        if rest:
+            self.refuse(layer, f"has a stride that does not lead to an output stride of {self.output_stride}")
+        return left
 
     def refuse(self, layer: keras.Operation, why: str) -> NoReturn:
         raise ValueError(f"{self.network}: layer {layer.name} ({type(layer).__name__}) {why}")
@@ -245,7 +255,16 @@ def _extent(layer: keras.Operation, attribute: str) -> int:
 def _shift(layer: keras.Operation) -> float:
     """How many features the middle of a layer's first window lies behind the first feature."""
     reach = (max(_extent(layer, "kernel_size"), _extent(layer, "pool_size")) - 1) * _extent(layer, "dilation_rate")
-    return reach / 2 - (0 if getattr(layer, "padding", None) == "valid" else reach // 2)
+    return reach / 2 if getattr(layer, "padding", None) == "valid" else reach % 2 / 2
+
+
+def _cuts_off(layer: keras.Operation, arguments: tuple) -> bool:
+    """Whether it is a slice of rows or columns, and not of channels alone."""
+    if type(layer).__name__ != "GetItem":
+        return False
+    key = arguments[1] if isinstance(arguments[1], tuple) else (arguments[1],)
+    places = key[1 : key.index(...)] if ... in key else key[1:3]
+    return any(place != slice(None) for place in places)
 
 
 def _is_counted(layer: keras.layers.Layer) -> bool:

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from acfnet_tf.config import UserError
 from acfnet_tf.inference.predictor import HEADS
-from acfnet_tf.layers.resize import Grid
+from acfnet_tf.layers.resize import Grid, power_of_two
 
 _IMAGES = tf.TensorSpec([1, None, None, 3], tf.float32)
 
@@ -87,7 +87,7 @@ class Inspector:
             raise UserError("features and class centers can be shown of an ACFNet only, not of another Keras model")
         self.acf = layers.get("acf")
         upsampled = layers.get("fine_upsampled")
-        self.grid = Grid(upsampled.stride, upsampled.offset) if upsampled else Grid(1)
+        self._grid = Grid(upsampled.stride, upsampled.offset) if upsampled and upsampled.stride else None
         outputs = {
             head: {"features": layers[f"{head}_logits"].input, "logits": layers[f"{head}_logits"].output}
             for head in self.heads
@@ -100,14 +100,16 @@ class Inspector:
         found = tf.nest.map_structure(
             lambda tensor: tensor[0].numpy(), self._function(tf.cast(image[None], tf.float32))
         )
+        (height, width), (rows, columns) = image.shape[:2], found["fine"]["probabilities"].shape[:2]
         return Inspection(
-            image.shape[:2],
+            (height, width),
             {head: found[head]["features"] for head in self.heads},
             {head: found[head]["probabilities"] for head in self.heads},
             found.get("class_features"),
             found.get("centers"),
             attends=self.acf is not None and self.acf.combine is not None,
-            grid=self.grid,
+            # As `ResizeLike` finds it where a model does not say.
+            grid=self._grid or Grid(float(tf.maximum(power_of_two(rows, height), power_of_two(columns, width)))),
         )
 
     def _inspect(self, images: tf.Tensor) -> dict[str, Any]:

@@ -20,7 +20,7 @@ class Conv2D(keras.layers.Conv2D):
     - *Symmetric padding*, also for strides above 1, as in the networks whose pretrained weights exist. The output is of
       size `ceil(input / strides)` as with "same".
     - *Dilation by `dilated_convolution`.* Keras goes through SpaceToBatchND and BatchToSpaceND, which more than doubles
-      the time of a training step of this network on a CPU.
+      the time of a training step of this network on a CPU. (Convolutions in groups do.)
 
     Args:
         filters: number of output channels.
@@ -42,6 +42,8 @@ class Conv2D(keras.layers.Conv2D):
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         rate, stride, pad = self.dilation_rate[0], self.strides[0], (self.kernel_size[0] - 1) // 2
+        if rate > 1 and self.groups > 1:
+            return super().convolution_op(inputs, kernel)
         if rate > 1:
             return dilated_convolution(inputs, tf.convert_to_tensor(kernel), rate)
         padding = "SAME" if stride == 1 else [[0, 0], [pad, pad], [pad, pad], [0, 0]]

@@ -15,8 +15,8 @@ FAR = 8
 def dilated_convolution(inputs: tf.Tensor, kernel: tf.Tensor, rate: int) -> tf.Tensor:
     """`tf.nn.conv2d` with dilation, whose gradient is TensorFlow's where it has one, and our own elsewhere.
 
-    On CPUs TensorFlow has that gradient in float32 only, and by oneDNN only. Ours consists of the same convolution and
-    of matrix products, and takes no more multiplications.
+    On CPUs TensorFlow has that gradient by oneDNN only, and not in every dtype. Ours consists of the same convolution
+    and of matrix products, and takes no more multiplications.
 
     Args:
         inputs: (B, H, W, C), any float dtype.
@@ -26,14 +26,15 @@ def dilated_convolution(inputs: tf.Tensor, kernel: tf.Tensor, rate: int) -> tf.T
     Returns:
         (B, H, W, D), as if `rate` · (k − 1) / 2 zeros were around the inputs.
     """
-    if _has_gradient(inputs.dtype.name) and (rate < FAR or tf.config.list_physical_devices("GPU")):
+    if _has_gradient(inputs.dtype.name) and (rate < FAR or tf.config.get_visible_devices("GPU")):
         return _convolve(inputs, kernel, rate)
 
     @tf.custom_gradient
     def convolve(inputs: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             mirrored = tf.transpose(kernel[::-1, ::-1], (0, 1, 3, 2))
-            return _convolve(upstream, mirrored, rate), _gradient_of_kernel(inputs, upstream, kernel.shape, rate)
+            of_inputs = dilated_convolution(upstream, mirrored, rate)  # which has gradients again
+            return of_inputs, _gradient_of_kernel(inputs, upstream, kernel.shape, rate)
 
         return _convolve(inputs, kernel, rate), gradient
 

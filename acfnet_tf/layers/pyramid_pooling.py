@@ -17,8 +17,8 @@ class PyramidPooling(keras.layers.Layer):
     """Means over grids of cells of several sizes, each through a 1×1 convolution, beside the input; a 3×3 after them.
 
     Cells are those of adaptive pooling: of `bins` along an axis of H pixels, number i reaches from ⌊i·H / bins⌋ to
-    ⌈(i + 1)·H / bins⌉, so that any H from 1 on has all of them. Between the centers of the cells, the means are
-    interpolated. Both are float32 whatever the dtype policy.
+    ⌈(i + 1)·H / bins⌉, so that any H from 1 on has all of them. Between the centers of equal parts of the axis, the
+    means are interpolated. Both are float32 whatever the dtype policy.
 
     Args:
         channels: of every branch and of the output.
@@ -86,6 +86,6 @@ def _cells(size: tf.Tensor, bins: int) -> tf.Tensor:
 
 
 def between_cells(size: tf.Tensor, bins: int) -> tf.Tensor:
-    """(size, bins) float32, of `interpolation` between the centers of `bins` equal cells of an axis."""
-    length = tf.cast(size, tf.float32) / bins  # of a cell, whose center lies half of it from its begin
+    """(size, bins) float32, of `interpolation` between the centers of `bins` equal parts of an axis."""
+    length = tf.cast(size, tf.float32) / bins  # of a part, whose center lies half of it from its begin
     return interpolation(tf.range(size), bins, length, (length - 1) / 2)

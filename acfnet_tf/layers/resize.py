@@ -82,8 +82,8 @@ class ResizeLike(keras.layers.Layer):
     Sizes are read at run time. A mixed policy does not round the logits.
 
     Args:
-        stride: of the inputs, in pixels of the reference. None: the smallest power of two with which the inputs reach
-            the reference's end, which is right for every network whose strides are 2 and padded symmetrically.
+        stride: of the inputs, in pixels of the reference. None: the power of two that gives these sizes, as of a
+            network whose strides are 2 and padded symmetrically.
         offset: of the first input, in pixels of the reference.
 
     Call arguments:
@@ -106,7 +106,7 @@ class ResizeLike(keras.layers.Layer):
     def call(self, inputs: tf.Tensor, reference: tf.Tensor) -> tf.Tensor:
         weights = []
         for count, length in zip(*(tf.unstack(tf.shape(x)[1:3]) for x in (inputs, reference)), strict=True):
-            stride = _power_of_two(count, length) if self.stride is None else self.stride
+            stride = power_of_two(count, length) if self.stride is None else self.stride
             weights.append(interpolation(tf.range(length), count, stride, self.offset))
         return interpolate(inputs, *weights)
 
@@ -117,8 +117,14 @@ class ResizeLike(keras.layers.Layer):
         return super().get_config() | {"stride": self.stride, "offset": self.offset}
 
 
-def _power_of_two(count: tf.Tensor, length: tf.Tensor) -> tf.Tensor:
-    """The smallest one that is not below `length` / `count`."""
-    powers = tf.constant([2.0**exponent for exponent in range(-16, 17)])
-    enough = powers * tf.cast(count, tf.float32) >= tf.cast(length, tf.float32)
-    return tf.reduce_min(tf.where(enough, powers, powers[-1]))
+def power_of_two(count: tf.Tensor | int, length: tf.Tensor | int) -> tf.Tensor:
+    """The stride by which `length` pixels become `count` features: a power of two, or of 1/2 where these are more.
+
+    Of lengths that it does not divide, the rest may have given a feature more, or have been dropped.
+    """
+    fewer, more = (tf.cast(choose(count, length), tf.float32) for choose in (tf.minimum, tf.maximum))
+    powers = tf.constant([2.0**exponent for exponent in range(17)])
+    # With one or two features, both cannot be told apart: then nothing was dropped.
+    enough = tf.where(fewer > 2, powers * (fewer + 1) - 1, powers * fewer) >= more
+    stride = tf.reduce_min(tf.where(enough, powers, powers[-1]))
+    return tf.where(count <= length, stride, 1 / stride)

@@ -144,7 +144,7 @@ def show_labels(axes: Axes, labels: np.ndarray, classes: ClassSet, title: str = 
 def show_map(
     axes: Axes, values: np.ndarray, size: tuple[int, int], grid: Grid, title: str = "", **settings: Any
 ) -> Any:
-    """A feature-sized map laid over the axes of its image; beyond its last row and column these go on.
+    """A feature-sized map laid over the axes of its image; beyond its first and last rows and columns these go on.
 
     Args:
         values: (h, w).
@@ -155,10 +155,10 @@ def show_map(
     Returns:
         What `Figure.colorbar` wants.
     """
-    first = grid.offset - grid.stride / 2
-    bottom, right = (first + grid.stride * (count + 1) for count in values.shape)
+    first = grid.offset - 1.5 * grid.stride
+    bottom, right = (first + grid.stride * (count + 2) for count in values.shape)
     settings = {"cmap": HOT, "interpolation": "bilinear"} | settings
-    values = np.pad(values, ((0, 1), (0, 1)), mode="edge")
+    values = np.pad(values, 1, mode="edge")
     drawn = axes.imshow(values, extent=(first, right, bottom, first), **settings)
     _frame(axes, size, title)
     return drawn

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -155,7 +156,7 @@ def test_densenet_has_output_stride_32_only():
 
 
 def test_a_nested_decoder_resizes_to_the_finest_map_instead_of_upsampling():
-    """Upsampling by an integer fits multiples of the stride only; ours fits all sizes, corners aligned."""
+    """Upsampling by an integer fits multiples of the stride only; by the places of features, all sizes fit."""
     images = keras.Input((None, None, 3))
     encoder_in = keras.Input((None, None, 3))
     fine = layers.Conv2D(4, 3, strides=2, padding="same", name="fine")(encoder_in)
@@ -193,6 +194,69 @@ def test_pooling_is_symmetric_and_a_mere_stride_can_be_traded():
     assert_close(dilated(mirror)[0][:, ::4, ::4], adopted(mirror)[0].numpy(), 1e-5)
 
 
+SQUARE = {"use_bias": False, "padding": "same"}
+
+
+def beside(*paths: list) -> Callable:
+    """The mean of several stacks on one map."""
+
+    def joined(x: keras.KerasTensor) -> keras.KerasTensor:
+        return layers.Average()([functools.reduce(lambda y, layer: layer(y), path, x) for path in paths])
+
+    return joined
+
+
+@pytest.mark.parametrize(
+    ("stack", "offset"),
+    [
+        ([], 0),
+        ([layers.AveragePooling2D(2)], 0.5),
+        ([layers.AveragePooling2D(2), layers.AveragePooling2D(2, padding="same")], 1.5),
+        ([layers.AveragePooling2D(3, padding="valid")], 1),
+        ([layers.AveragePooling2D(4), layers.AveragePooling2D(2)], 3.5),
+        ([layers.AveragePooling2D(3, 2, "same")], 0),
+        ([layers.ZeroPadding2D(1), layers.AveragePooling2D(3, 2)], 0),
+        ([layers.ZeroPadding2D(((0, 1), (0, 1))), layers.AveragePooling2D(3, 2)], 1),
+        ([layers.ZeroPadding2D(((1, 0), (1, 0))), layers.AveragePooling2D(2, 2)], -0.5),
+        ([layers.ZeroPadding2D(((0, 1), (0, 1))), layers.Conv2D(1, 3, 2, use_bias=False)], 0),
+        ([layers.Conv2D(1, 3, 2, **SQUARE), layers.SeparableConv2D(1, 4, **SQUARE)], 1),
+        ([layers.Conv2D(1, 3, 2, **SQUARE), layers.SeparableConv2D(1, 3, use_bias=False)], 2),
+        ([beside([layers.AveragePooling2D(2)], [layers.Conv2D(1, 3, 2, **SQUARE)])], 0.25),
+        ([beside([layers.Conv2D(1, 3, **SQUARE)], [layers.AveragePooling2D(4), layers.UpSampling2D(4)])], 0),
+    ],
+)
+def test_features_stand_on_the_pixels_that_their_grid_says(stack, offset):
+    """Of an image of coordinates, windows that are all positive give the coordinates of their middle."""
+    images = keras.Input((None, None, 1))
+    x = images
+    for layer in stack:
+        x = layer(x)
+    model = keras.Model(images, layers.Conv2D(1, 3, 2, **SQUARE)(x), name="toy")
+    inputs = keras.Input((None, None, 1))
+    found = adopt(model, inputs, 32)
+    adopted = keras.Model(inputs, found.features)
+    for variable in adopted.weights:
+        variable.assign(np.full(variable.shape, 1 / np.prod(variable.shape), np.float32))
+    assert found.grid.offset == offset
+    for length in (250, 251, 256, 257):
+        positions = np.broadcast_to(np.arange(length, dtype=np.float32)[:, None, None], (1, length, 120, 1))
+        features = adopted(positions, training=False).numpy()[0]
+        features = features[:, features.shape[1] // 2, 0]
+        expected = found.grid.offset + found.grid.stride * np.arange(len(features))
+        np.testing.assert_allclose(features[4:-4], expected[4:-4], atol=1e-2)
+
+
+@pytest.mark.parametrize("pooling", [layers.MaxPooling2D, layers.AveragePooling2D])
+@pytest.mark.parametrize("size", [2, 3, 4, 5])
+def test_windows_side_by_side_are_the_original_s_where_they_fill_the_image(pooling, size):
+    images = keras.Input((None, None, 3))
+    model = keras.Model(images, layers.Conv2D(4, 1)(pooling(size)(images)), name="toy")
+    randomize(model)
+    image = IMAGES[:, : 8 * size, : 4 * size]
+    assert_close(ours(model)(image)[0], model(image).numpy())
+    assert ours(model)(image[:, :1, :1])[0].shape[1:3] == (1, 1)
+
+
 @pytest.mark.parametrize(
     ("stack", "output_stride", "told"),
     [
@@ -207,6 +271,23 @@ def test_pooling_is_symmetric_and_a_mere_stride_can_be_traded():
         ([layers.Conv2D(3, 1, 8, name="even"), layers.SeparableConv2D(3, 3, name="odd")], 16, None),
         ([layers.Conv2D(3, 1, 32), layers.SeparableConv2D(3, 3, name="odd")], 16, "odd .* cannot be dilated"),
         ([layers.Conv2D(3, 1, 32), layers.MaxPooling2D(3, 1, "same", name="odd")], 8, "odd .* cannot be dilated"),
+        (
+            [layers.Conv2D(3, 3, padding="same", dilation_rate=(1, 2), name="odd")],
+            32,
+            "odd .* the same strides and rate",
+        ),
+        ([layers.ZeroPadding2D(1), layers.MaxPooling2D(3, 2, "same", name="odd")], 32, "odd .* is padded"),
+        ([layers.ZeroPadding2D(((0, 1), (1, 0))), layers.MaxPooling2D(2, 2, name="odd")], 32, "odd .* same border"),
+        ([layers.ZeroPadding2D(((4, 0), (4, 0))), layers.MaxPooling2D(1, 2, name="odd")], 32, "odd .* border of 0"),
+        ([layers.Conv2D(3, 1, 3), layers.Conv2D(3, 1, 3, name="odd")], 8, "odd .* not lead to an output stride of 8"),
+        ([layers.Cropping2D(1, name="odd")], 32, "odd .* moves features"),
+        ([layers.CenterCrop(9, 9, name="odd")], 32, "odd .* moves features"),
+        ([layers.Resizing(9, 9, name="odd")], 32, "odd .* moves features"),
+        ([layers.Conv2DTranspose(3, 3, padding="same", name="odd")], 32, "odd .* moves features"),
+        ([lambda x: x[:, 1:]], 32, "GetItem.* moves features"),
+        ([lambda x: x[:, ::2, ::2, :2]], 32, "GetItem.* moves features"),
+        ([lambda x: keras.ops.pad(x, [[0, 0], [1, 1], [1, 1], [0, 0]])], 32, "Pad.* moves features"),
+        ([lambda x: x[..., :2], lambda x: x[:, :, :, 1:]], 32, None),
         ([], 4, "output_stride must be 8, 16 or 32"),
     ],
 )

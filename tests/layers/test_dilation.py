@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -98,6 +99,31 @@ def test_a_layer_trains_under_every_policy_and_never_goes_through_space_to_batch
     assert not {"SpaceToBatchND", "BatchToSpaceND"} & types
 
 
+@pytest.mark.parametrize("rate", [2, 12])
+def test_gradients_have_gradients(rate):
+    """Of the sum of squares of the gradient of the inputs, by the kernel: against central differences."""
+    inputs, kernel = (tf.constant(noise(*shape)) for shape in ((1, 15, 4, 2), (3, 3, 2, 2)))
+
+    def penalty(kernel: tf.Tensor) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            outputs = tf.reduce_sum(tf.square(dilated_convolution(inputs, kernel, rate)))
+        return tf.reduce_sum(tf.square(tape.gradient(outputs, inputs)))
+
+    (theoretical,), (numeric,) = tf.test.compute_gradient(penalty, [kernel], delta=1e-4)
+    assert_close(theoretical, numeric, 1e-5)
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_groups_train(rate):
+    layer, inputs = Conv2D(4, 3, groups=2, dilation_rate=rate), tf.constant(noise(1, 15, 6, 4), tf.float32)
+    with tf.GradientTape() as tape:
+        outputs = layer(inputs)
+    halves = [oracle.conv2d(inputs[..., h], layer.kernel[..., h], dilation=rate) for h in np.s_[:2, 2:]]
+    assert_close(outputs, np.concatenate(halves, axis=-1))
+    assert np.abs(tape.gradient(outputs, layer.kernel.value)).max() > 0
+
+
 @pytest.mark.parametrize("rate", RATES)
 def test_it_is_the_same_where_it_is_compiled(rate):
     arrays = [tf.constant(noise(*shape), tf.float32) for shape in ((1, 10, 7, 3), (3, 3, 3, 4), (1, 10, 7, 4))]
@@ -117,7 +143,9 @@ def test_gradients_exist_with_and_without_onednn(onednn):
         "    print(tape.gradient(loss, layer.kernel.value).numpy()[:, :, 0, 0].tolist())\n"
     )
     environment = os.environ | {"TF_ENABLE_ONEDNN_OPTS": onednn, "CUDA_VISIBLE_DEVICES": "-1"}
-    done = subprocess.run([sys.executable, "-c", program], env=environment, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     near, far = [[9, 15, 9], [15, 25, 15], [9, 15, 9]], [[0, 0, 0], [0, 25, 0], [0, 0, 0]]
-    assert [eval(line) for line in done.stdout.splitlines()] == [near, far]
+    assert [json.loads(line) for line in done.stdout.splitlines()] == [near, far]

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acfnet_tf.layers import ResizeLike
-from acfnet_tf.layers.resize import Grid, interpolation
+from acfnet_tf.layers.resize import Grid, interpolation, power_of_two
 from tests import oracle
 from tests.oracle import assert_close
 from tests.saving import assert_survives_saving
@@ -65,6 +65,16 @@ def test_a_stride_that_is_a_power_of_two_is_found_from_the_sizes(stride):
         features = np.random.default_rng(0).normal(size=(1, -(-length // stride), 1, 2)).astype(np.float32)
         found, given = (layer(features, reference(length, 1)) for layer in (ResizeLike(), ResizeLike(stride)))
         np.testing.assert_array_equal(found, given)
+
+
+@pytest.mark.parametrize("stride", [2, 4, 8])
+def test_it_is_found_too_of_floored_sizes_and_of_larger_inputs(stride):
+    for length in range(3 * stride, 150):
+        for count in (length // stride, -(-length // stride)):  # of windows that are not padded, and that are
+            assert power_of_two(count, length) == stride
+            assert power_of_two(length, count) == 1 / stride
+    fewer = ResizeLike()(np.arange(9, dtype=np.float32)[None, :, None, None], reference(5, 1))
+    np.testing.assert_array_equal(fewer[0, :, 0, 0], [0, 2, 4, 6, 8])
 
 
 def test_a_layer_saved_before_it_had_a_stride_is_read():
@@ -125,6 +135,7 @@ def test_a_size_known_beforehand_is_known_of_the_result():
     assert spec.dtype == "float32"
 
 
+@settings(deadline=None)
 @given(stride=st.sampled_from([1, 4, 8, 32]), offset=st.sampled_from([0, 0.5, 14]), length=st.integers(1, 300))
 def test_the_feature_nearest_to_a_pixel_weighs_most_and_stands_nearest(stride, offset, length):
     grid, count = Grid(stride, offset), -(-length // stride)

@@ -72,7 +72,7 @@ def runs(tiny_scenes, tmp_path_factory):
             {"run_dir": moving, "settings": LONG, "sigterm_after": 7},
         )
     )
-    assert printed.count("Devices: 2.") == 5
+    assert printed.count("Devices: 2. Convolutions: ") == 5
 
     train_run(data, moving, LONG, sigterm_after=13)
 

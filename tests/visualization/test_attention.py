@@ -35,7 +35,7 @@ def inspection(run) -> Inspection:
 
 def maps(figure: Figure) -> dict[str, np.ndarray]:
     """Of the axes with a feature map, by title."""
-    return {axes.get_title(): np.asarray(axes.images[0].get_array())[:-1, :-1] for axes in map_axes(figure)}
+    return {axes.get_title(): np.asarray(axes.images[0].get_array())[1:-1, 1:-1] for axes in map_axes(figure)}
 
 
 def map_axes(figure: Figure) -> list:

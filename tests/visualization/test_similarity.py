@@ -41,8 +41,8 @@ def drawn(axes: Axes) -> np.ndarray:
 
 
 def drawn_map(axes: Axes) -> np.ndarray:
-    """Without the row and column that go on beyond the last ones."""
-    return drawn(axes)[:-1, :-1]
+    """Without the rows and columns around it, which go on."""
+    return drawn(axes)[1:-1, 1:-1]
 
 
 def titles(axes: list[Axes]) -> list[str]:
