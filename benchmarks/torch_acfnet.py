@@ -1,8 +1,8 @@
 """ACFNet in PyTorch, written from the paper: the other side of `train_step.py` and `inference.py`.
 
 Plain PyTorch as its users write it: NCHW modules (to be run in the channels_last memory format), `nn.BatchNorm2d`,
-`torch.bmm` for class centers and class attention, `F.interpolate(align_corners=True)`, which is what ours does on 8k + 1
-pixels.
+`torch.bmm` for class centers and class attention, `F.interpolate(align_corners=True)`, which on 8k + 1 pixels is what
+ours does.
 """
 
 from __future__ import annotations
