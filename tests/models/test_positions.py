@@ -16,9 +16,6 @@ from tests.positions import BORDER, coordinates, expected, position_network
 from tests.saving import randomize
 
 WIDTHS = {"deeplab_v3_plus_resnet50_v2": 4, **dict.fromkeys([f"segformer_b{i}" for i in range(6)], 8)}
-LARGE = ("resnet101", "resnet152", "efficientnet_v2_b1", "efficientnet_v2_b2", "efficientnet_v2_b3")
-"""Of these, all that differs from others here is how often a block is repeated."""
-KINDS = [name for name in BACKBONES if name not in (*LARGE, *(f"segformer_b{i}" for i in range(1, 6)))]
 
 
 @pytest.mark.parametrize("output_stride", [8, 16, 32])
@@ -86,20 +83,22 @@ def of_width(model: ACFNet, image: np.ndarray, width: int) -> dict[str, np.ndarr
 
 
 def noise(width: int) -> np.ndarray:
-    return np.random.default_rng(0).uniform(0, 255, (40, width, 3)).astype(np.float32)
+    """In squares, so that networks that average single pixels away see something."""
+    squares = np.random.default_rng(0).uniform(0, 255, (2, -(-width // 20), 3)).astype(np.float32)
+    return squares.repeat(20, axis=0).repeat(20, axis=1)[:, :width]
 
 
-@pytest.mark.parametrize("backbone", KINDS)
+@pytest.mark.parametrize("backbone", BACKBONES)
 def test_what_is_cut_off_far_away_moves_nothing(backbone):
     model, image = narrow(backbone), noise(1100)
     whole = of_width(model, image, 1100)
-    for width in (1099, 1098, 1095, 1092, 1089, 1088):
+    for width in (1099, 1095, 1089, 1088):
         for head, values in of_width(model, image, width).items():
-            spread = whole[head][:, :64].std()
-            assert np.abs((values - whole[head][:, :width])[:, :64]).max() < 0.01 * spread, (head, width)
+            spread = whole[head][:, :300].std(axis=1).max()
+            assert np.abs((values - whole[head][:, :width])[:, :300]).max() < 0.01 * spread, (head, width)
 
 
-@pytest.mark.parametrize("backbone", KINDS)
+@pytest.mark.parametrize("backbone", BACKBONES)
 def test_the_flipped_image_has_the_flipped_logits(backbone):
     """Exactly so where the features of both stand on the same pixels, and kernels are symmetric."""
     model = narrow(backbone)
