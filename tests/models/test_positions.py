@@ -58,8 +58,10 @@ def test_scales_flips_and_windows_leave_positions_in_place(evaluation, size):
     assert np.abs(difference).max() <= tolerance[0] and abs(difference.mean()) <= tolerance[1]
 
 
-def narrow(backbone: str) -> ACFNet:
-    """Random, and without what mixes the whole image: attention, squeeze-and-excitation."""
+@pytest.fixture(scope="module", params=BACKBONES)
+def narrow(request) -> ACFNet:
+    """Of every backbone, random with symmetric kernels, without what mixes the whole image (attention and the like)."""
+    backbone = request.param
     one_width = backbone.startswith(("efficientnet_v2", "densenet"))
     fixed = backbone.startswith(("segformer", "deeplab", "densenet"))
     model = ACFNet(
@@ -75,6 +77,9 @@ def narrow(backbone: str) -> ACFNet:
     for variable in model.variables:
         if "/attn/proj/" in variable.path or "squeeze_excite" in variable.path or "se_expand" in variable.path:
             variable.assign(tf.zeros_like(variable.value))
+    for layer in model._flatten_layers():
+        if isinstance(layer, (Conv2D, DepthwiseConv2D, keras.layers.DepthwiseConv2D)):
+            layer.kernel.assign((layer.kernel + layer.kernel[:, ::-1]) / 2)
     return model
 
 
@@ -88,25 +93,18 @@ def noise(width: int) -> np.ndarray:
     return squares.repeat(20, axis=0).repeat(20, axis=1)[:, :width]
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
-def test_what_is_cut_off_far_away_moves_nothing(backbone):
-    model, image = narrow(backbone), noise(1100)
-    whole = of_width(model, image, 1100)
-    for width in (1099, 1095, 1089, 1088):
-        for head, values in of_width(model, image, width).items():
+def test_what_is_cut_off_far_away_moves_nothing(narrow):
+    image = noise(1100)
+    whole = of_width(narrow, image, 1100)
+    for width in (1099, 1095, 1088):
+        for head, values in of_width(narrow, image, width).items():
             spread = whole[head][:, :300].std(axis=1).max()
             assert np.abs((values - whole[head][:, :width])[:, :300]).max() < 0.01 * spread, (head, width)
 
 
-@pytest.mark.parametrize("backbone", BACKBONES)
-def test_the_flipped_image_has_the_flipped_logits(backbone):
+def test_the_flipped_image_has_the_flipped_logits(narrow):
     """Exactly so where the features of both stand on the same pixels, and kernels are symmetric."""
-    model = narrow(backbone)
-    for layer in model._flatten_layers():
-        if isinstance(layer, (Conv2D, DepthwiseConv2D, keras.layers.DepthwiseConv2D)):
-            layer.kernel.assign((layer.kernel + layer.kernel[:, ::-1]) / 2)
-    upsampled = model.get_layer("fine_upsampled")
-    image = noise(int(2 * upsampled.offset + 32 * 5 + 1))
-    flipped = of_width(model, image[:, ::-1], image.shape[1])
-    for head, values in of_width(model, image, image.shape[1]).items():
+    image = noise(int(2 * narrow.get_layer("fine_upsampled").offset + 32 * 5 + 1))
+    flipped = of_width(narrow, image[:, ::-1], image.shape[1])
+    for head, values in of_width(narrow, image, image.shape[1]).items():
         assert np.abs(flipped[head][:, ::-1] - values).max() < 1e-3 * np.abs(values).max(), head
