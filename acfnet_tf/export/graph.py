@@ -16,6 +16,7 @@ from tensorflow.python.framework.convert_to_constants import convert_variables_t
 from acfnet_tf.config import UserError
 from acfnet_tf.inference.averaging import is_plain
 from acfnet_tf.inference.predictor import Predictor
+from acfnet_tf.layers.dilation import never_differentiated
 from acfnet_tf.models.acfnet import ACFNet
 
 IMAGES = tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")
@@ -36,7 +37,8 @@ def plain_forward(model: keras.Model) -> tf.types.experimental.ConcreteFunction:
 
     @tf.function(input_signature=[IMAGES])
     def forward(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        logits = tf.cast(model(tf.cast(images, tf.float32), training=False)["fine"], tf.float32)
+        with never_differentiated():
+            logits = tf.cast(model(tf.cast(images, tf.float32), training=False)["fine"], tf.float32)
         label_type = tf.uint8 if logits.shape[-1] <= 256 else tf.uint16
         return {"labels": tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32), label_type), "logits": logits}
 

@@ -9,6 +9,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from acfnet_tf.layers.dilation import never_differentiated
+
 sys.modules.setdefault("openvino_telemetry", None)  # which reports every import and conversion to its makers
 import openvino  # noqa: E402
 
@@ -40,7 +42,8 @@ def convert(model: keras.Model, heads: tuple[str, ...]) -> openvino.Model:
 
     @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32, name="images")])
     def logits(images: tf.Tensor) -> dict[str, tf.Tensor]:
-        outputs = model(images, training=False)
+        with never_differentiated():
+            outputs = model(images, training=False)
         return {head: tf.cast(outputs[head], tf.float32) for head in heads}
 
     return openvino.convert_model(logits.get_concrete_function())

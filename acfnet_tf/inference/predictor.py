@@ -13,6 +13,7 @@ import tensorflow as tf
 from acfnet_tf.config import EvaluationConfig, UserError
 from acfnet_tf.inference.averaging import average, is_plain
 from acfnet_tf.inference.folding import fold_batch_norm
+from acfnet_tf.layers.dilation import never_differentiated
 from acfnet_tf.models.loading import load_model
 
 HEADS = ("fine", "coarse")
@@ -143,7 +144,8 @@ class Predictor:
         """One forward pass, (B, H, W, 3) float32 → {head: (B, H, W, N) float32}."""
         if self._openvino is not None:
             return self._openvino(images, tuple(heads))
-        outputs = self.model(images, training=False)
+        with never_differentiated():
+            outputs = self.model(images, training=False)
         return {head: tf.cast(outputs[head], tf.float32) for head in heads}
 
 

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import functools
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
 FAR = 8
 """From this rate on, on CPUs, oneDNN's gradient of the kernel takes longer than that of products (1.3 to 5 times)."""
+
+_differentiable = contextvars.ContextVar("differentiable", default=True)
+
+
+@contextlib.contextmanager
+def never_differentiated() -> Iterator[None]:
+    """What is computed in here, or traced, is a plain convolution: a gradient of ours is wrapped around it, which lets
+    TensorFlow fuse less and converters of graphs stumble."""
+    token = _differentiable.set(False)
+    try:
+        yield
+    finally:
+        _differentiable.reset(token)
 
 
 def dilated_convolution(inputs: tf.Tensor, kernel: tf.Tensor, rate: int) -> tf.Tensor:
@@ -26,7 +41,8 @@ def dilated_convolution(inputs: tf.Tensor, kernel: tf.Tensor, rate: int) -> tf.T
     Returns:
         (B, H, W, D), as if `rate` · (k − 1) / 2 zeros were around the inputs.
     """
-    if _has_gradient(inputs.dtype.name) and (rate < FAR or tf.config.get_visible_devices("GPU")):
+    near = rate < FAR or tf.config.get_visible_devices("GPU")
+    if not _differentiable.get() or (near and _has_gradient(inputs.dtype.name)):
         return _convolve(inputs, kernel, rate)
 
     @tf.custom_gradient

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acfnet_tf.layers import Conv2D
-from acfnet_tf.layers.dilation import FAR, dilated_convolution
+from acfnet_tf.layers.dilation import FAR, dilated_convolution, never_differentiated
 from tests import oracle
 from tests.oracle import assert_close
 
@@ -122,6 +122,22 @@ def test_groups_train(rate):
     halves = [oracle.conv2d(inputs[..., h], layer.kernel[..., h], dilation=rate) for h in np.s_[:2, 2:]]
     assert_close(outputs, np.concatenate(halves, axis=-1))
     assert np.abs(tape.gradient(outputs, layer.kernel.value)).max() > 0
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_what_is_never_differentiated_is_one_convolution(rate):
+    layer = Conv2D(4, 3, dilation_rate=rate)
+    layer.build((None, None, None, 3))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3])])
+    def plain(inputs: tf.Tensor) -> tf.Tensor:
+        with never_differentiated():
+            return layer(inputs)
+
+    types = [op.type for op in plain.get_concrete_function().graph.get_operations()]
+    assert "Conv2D" in types and "IdentityN" not in types
+    inputs = noise(1, 9, 9, 3).astype(np.float32)
+    assert_close(plain(inputs), layer(inputs).numpy())
 
 
 @pytest.mark.parametrize("rate", RATES)
