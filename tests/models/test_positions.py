@@ -89,14 +89,14 @@ def of_width(model: ACFNet, image: np.ndarray, width: int) -> dict[str, np.ndarr
 
 def noise(width: int) -> np.ndarray:
     """In squares, so that networks that average single pixels away see something."""
-    squares = np.random.default_rng(0).uniform(0, 255, (2, -(-width // 20), 3)).astype(np.float32)
+    squares = np.random.default_rng(0).uniform(0, 255, (1, -(-width // 20), 3)).astype(np.float32)
     return squares.repeat(20, axis=0).repeat(20, axis=1)[:, :width]
 
 
 def test_what_is_cut_off_far_away_moves_nothing(narrow):
     image = noise(1100)
     whole = of_width(narrow, image, 1100)
-    for width in (1099, 1095, 1088):
+    for width in (1099, 1092):
         for head, values in of_width(narrow, image, width).items():
             spread = whole[head][:, :300].std(axis=1).max()
             assert np.abs((values - whole[head][:, :width])[:, :300]).max() < 0.01 * spread, (head, width)
