@@ -61,9 +61,11 @@ def train(request: Request) -> None:
     model_file = train_experiment(experiment, request.folder, request.data_dir)
     if not model_file.exists():  # not the chief's process
         return
+    best = model_file.with_name(BEST_MODEL_FILE)
     print(
-        f"Trained model: {model_file} (at the best validation: {model_file.with_name(BEST_MODEL_FILE).name})\n"
-        f"Metrics: {request.folder / 'metrics.csv'}, {request.folder / 'tensorboard'}"
+        f"Trained model: {model_file}"
+        + (f" (at the best validation: {best.name})\n" if best.exists() else " (no validation measured anything)\n")
+        + f"Metrics: {request.folder / 'metrics.csv'}, {request.folder / 'tensorboard'}"
     )
     print(f"Next: python main.py --mode=evaluate {same_run(request)}")
 

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from acfnet_tf.config import LossConfig
-from acfnet_tf.losses.ohem import hard_pixels
-from acfnet_tf.replicas import replica_sum
+from acfnet_tf.losses.ohem import Kept, count_over_replicas, hardest_pixels, pixel_hardness
 
 
 class SegmentationLoss:
@@ -33,16 +32,15 @@ class SegmentationLoss:
         self.head_weights = {"aux": config.aux_weight, "coarse": config.coarse_weight, "fine": config.fine_weight}
 
     def __call__(
-        self, logits: dict[str, tf.Tensor], labels: tf.Tensor, share: tf.Tensor | float = 1.0
+        self, logits: dict[str, tf.Tensor], labels: tf.Tensor, kept: dict[str, Kept] | None = None
     ) -> dict[str, tf.Tensor]:
         """This replica's part of the losses.
 
         Args:
             logits: of each head, (B, H, W, N).
             labels: (B, H, W) integer class indices, or `ignore_label`.
-            share: the valid pixels of this micro-batch (on all replicas) as a fraction of those of the global batch.
-            Of the
-                pixels that bootstrapping always keeps, a micro-batch keeps the same fraction.
+            kept: what `kept` gives for the global batch, where these logits are those of a part of it; by default they
+                are those of all of it.
 
         Returns:
             Scalars "total" and, unweighted, one for each head; their sums over replicas (and micro-batches) are the
@@ -51,21 +49,51 @@ class SegmentationLoss:
         labels = tf.cast(labels, tf.int32)
         valid = labels != self.ignore_label
         targets = tf.where(valid, labels, 0)
-        share = tf.cast(share, tf.float32)
-        losses = {head: self._head_loss(head, logits[head], targets, valid, share) for head in sorted(logits)}
+        cross_entropy = self._cross_entropy(logits, targets)
+        hardness = self._hardness(cross_entropy, valid)
+        kept = kept or self.kept(labels, hardness)
+        weights = 1.0
+        if self.class_weights is not None:
+            weights = tf.gather(tf.constant(self.class_weights, tf.float32), targets)
+
+        def mean(head: str) -> tf.Tensor:
+            counts = hardness[head] >= kept[head].hardness if head in hardness else valid
+            pixel_losses = tf.cast(counts, tf.float32) * weights * cross_entropy[head]
+            return tf.math.divide_no_nan(tf.reduce_sum(pixel_losses), kept[head].pixels)
+
+        losses = {head: mean(head) for head in cross_entropy}
         total = tf.add_n([self.head_weights[head] * loss for head, loss in losses.items()])
         return {"total": total} | losses
 
-    def _head_loss(
-        self, head: str, logits: tf.Tensor, targets: tf.Tensor, valid: tf.Tensor, share: tf.Tensor
-    ) -> tf.Tensor:
-        cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(targets, tf.cast(logits, tf.float32))
-        kept = valid
-        if self.config.ohem and head in self.config.ohem_heads:
-            min_kept = tf.cast(tf.math.ceil(self.config.ohem_min_kept * share), tf.int64)
-            kept = hard_pixels(tf.stop_gradient(cross_entropy), valid, self.config.ohem_threshold, min_kept)
-        pixel_weights = tf.cast(kept, tf.float32)
-        if self.class_weights is not None:
-            pixel_weights *= tf.gather(tf.constant(self.class_weights, tf.float32), targets)
-        kept_pixels = tf.cast(replica_sum(tf.math.count_nonzero(kept)), tf.float32)
-        return share * tf.math.divide_no_nan(tf.reduce_sum(pixel_weights * cross_entropy), kept_pixels)
+    def hardness(self, logits: dict[str, tf.Tensor], labels: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Of the heads that are bootstrapped, how hard each pixel is: (B, H, W), see `pixel_hardness`."""
+        labels = tf.cast(labels, tf.int32)
+        valid = labels != self.ignore_label
+        return self._hardness(self._cross_entropy(logits, tf.where(valid, labels, 0)), valid)
+
+    def kept(self, labels: tf.Tensor, hardness: dict[str, tf.Tensor]) -> dict[str, Kept]:
+        """Which pixels of the global batch count, for every head: the valid ones, or of them the hardest.
+
+        Args:
+            labels: (B, H, W) of this replica's part of the global batch.
+            hardness: of the same pixels, for the heads that are bootstrapped.
+        """
+        valid = tf.cast(count_over_replicas(labels != self.ignore_label), tf.float32)
+        kept = dict.fromkeys(self.head_weights, Kept(tf.constant(0.0), valid))
+        for head, values in hardness.items():
+            kept[head] = hardest_pixels(values, self.config.ohem_threshold, self.config.ohem_min_kept)
+        return kept
+
+    def _cross_entropy(self, logits: dict[str, tf.Tensor], targets: tf.Tensor) -> dict[str, tf.Tensor]:
+        return {
+            head: tf.nn.sparse_softmax_cross_entropy_with_logits(targets, tf.cast(logits[head], tf.float32))
+            for head in sorted(logits)
+        }
+
+    def _hardness(self, cross_entropy: dict[str, tf.Tensor], valid: tf.Tensor) -> dict[str, tf.Tensor]:
+        heads = self.config.ohem_heads if self.config.ohem else ()
+        return {
+            head: pixel_hardness(tf.stop_gradient(values), valid)
+            for head, values in cross_entropy.items()
+            if head in heads
+        }

@@ -1,4 +1,4 @@
-"""How many samples go through a replica at once: what memory allows."""
+"""How many samples go through at once: what memory allows when a run begins."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from acfnet_tf.config import ConfigError, Experiment
+from acfnet_tf.config import ConfigError, Experiment, TrainConfig
 from acfnet_tf.models.acfnet import ACFNet
 from acfnet_tf.models.complexity import complexity
 from acfnet_tf.training.strategy import Workers
@@ -24,45 +24,73 @@ USABLE = 0.9
 """Share of the available memory that is planned for."""
 
 
-def choose_micro_batch(model: ACFNet, experiment: Experiment, workers: Workers) -> tuple[int, str]:
-    """The largest micro-batch that divides a replica's batch and fits into memory, or the one that is set.
+def choose_micro_batch(
+    model: ACFNet, experiment: Experiment, workers: Workers, recorded: int | None = None
+) -> tuple[int, str]:
+    """The micro-batch that is set, or that the run has had so far, or the largest that fits into memory.
 
-    Workers agree on the smallest of theirs.
+    It is a number of samples of the global batch, over all devices, so that a run may move to other devices and compute
+    the same.
+
+    Args:
+        model: of the training.
+        experiment: resolved.
+        workers: agree on what the smallest of their devices can hold.
+        recorded: the micro-batch of the run that is continued.
 
     Returns:
-        Samples that go through a replica at once, and a line for the user that says why.
+        Samples that go through at once, and a line for the user that says why.
 
     Raises:
-        ConfigError: not even one sample fits, or `train.micro_batch` does not divide a replica's batch.
+        ConfigError: not even one sample on each device fits, the recorded micro-batch does not, or the one that is
+            wanted does not divide the batch, or not evenly among the devices.
     """
-    chosen, (height, width) = experiment.train.micro_batch, experiment.data.crop_size
-    replica_batch = experiment.train.batch_size // workers.strategy.num_replicas_in_sync
-    if chosen is not None:
-        if chosen < 1 or replica_batch % chosen:
-            raise ConfigError(f"train.micro_batch = {chosen} does not divide {replica_batch}, the batch of one device")
-        return chosen, "Memory: not estimated, as train.micro_batch is set." + _how(chosen, replica_batch)
+    train, (height, width) = experiment.train, experiment.data.crop_size
+    replicas = workers.strategy.num_replicas_in_sync
+    sizes = [size for size in range(replicas, train.batch_size + 1, replicas) if train.batch_size % size == 0]
+    wanted = train.micro_batch or recorded
+    if wanted is not None and wanted not in sizes:
+        which = "" if train.micro_batch else ", with which the run began,"
+        raise ConfigError(
+            f"train.micro_batch = {wanted}{which} does not divide the batch of {train.batch_size} evenly on {replicas} "
+            f"devices; choose one of {', '.join(map(str, sizes))} by --set train.micro_batch=N"
+        )
+    if train.micro_batch is not None:
+        changed = recorded not in (None, wanted)
+        change = f" It was {recorded}: from here on BatchNorm statistics are of {wanted} samples." if changed else ""
+        return wanted, "Memory: not estimated, as train.micro_batch is set." + change + _how(wanted, train)
 
-    fixed, per_sample = training_bytes(model, (height, width), experiment.train.rematerialize)
+    fixed, per_sample = training_bytes(model, (height, width), train.rematerialize)
     available = _available_bytes(workers) * USABLE
-    fitting = math.floor((available - fixed) / per_sample)
+    fitting = replicas * int(workers.gather(math.floor((available - fixed) / per_sample)).min())
     need = f"{_readable(fixed)} and {_readable(per_sample)} for each {height}x{width} crop"
-    if fitting < 1:
+    fits = [size for size in sizes if size <= fitting]
+    if not fits:
         raise ConfigError(
             f"data.crop_size = {height},{width}: training needs about {need}, but {_readable(available)} are free. "
-            "Set a smaller data.crop_size, or try all the same with --set train.micro_batch=1"
+            f"Set a smaller data.crop_size, or try all the same with --set train.micro_batch={recorded or replicas}"
         )
-    micro_batch = max(size for size in range(1, replica_batch + 1) if replica_batch % size == 0 and size <= fitting)
-    micro_batch = int(workers.gather(micro_batch).min())
-    line = f"Memory: {_readable(available)} free on each device; a step needs about {need}."
-    return micro_batch, line + _how(micro_batch, replica_batch)
+    if recorded is not None and recorded not in fits:
+        raise ConfigError(
+            f"train.micro_batch = {recorded}, with which the run began, does not fit: a step needs about {need}, but "
+            f"{_readable(available)} are free on each device. Free memory, or continue with --set "
+            f"train.micro_batch={fits[-1]}, which changes the statistics of BatchNorm from here on; or try all the "
+            f"same with --set train.micro_batch={recorded}"
+        )
+    micro_batch = recorded or fits[-1]
+    why = " The run keeps its micro-batch." if recorded else ""
+    line = f"Memory: {_readable(available)} free on each device; a step needs about {need}.{why}"
+    return micro_batch, line + _how(micro_batch, train)
 
 
-def _how(micro_batch: int, replica_batch: int) -> str:
-    if micro_batch == replica_batch:
-        return f" The batch of {replica_batch} goes through at once."
+def _how(micro_batch: int, train: TrainConfig) -> str:
+    if micro_batch == train.batch_size:
+        return f" The batch of {train.batch_size} goes through at once."
+    again = "; bootstrapping first looks at the whole batch, in a forward pass of its own" if train.loss.ohem else ""
     return (
-        f" The batch of {replica_batch} goes through in {replica_batch // micro_batch} micro-batches of {micro_batch}, "
-        "gradients accumulated: BatchNorm statistics are per micro-batch. (train.micro_batch=N sets another size.)"
+        f" The batch of {train.batch_size} goes through in {train.batch_size // micro_batch} micro-batches of "
+        f"{micro_batch}, gradients accumulated: BatchNorm statistics are per micro-batch{again}. "
+        "(train.micro_batch=N sets another size.)"
     )
 
 

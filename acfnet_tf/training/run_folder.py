@@ -7,6 +7,7 @@ import csv
 import dataclasses
 import errno
 import itertools
+import math
 import os
 import socket
 from collections.abc import Iterator, Mapping
@@ -83,6 +84,10 @@ class RunFolder:
                 with self._tensorboard(step=0):
                     tf.summary.text("configuration", f"```json\n{self.experiment.to_json()}```")
                 yield
+
+    def micro_batch(self) -> int | None:
+        """`train.micro_batch` of the run that is in the folder; None where there is none, or it is not known."""
+        return read_config(self.path).train.micro_batch if (self.path / CONFIG_FILE).exists() else None
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
@@ -188,8 +193,9 @@ class RunFolder:
         return [(float(row["miou_fine"]), int(row["step"])) for row in self._rows() if row["split"] == "val"]
 
     def _best(self) -> tuple[float, int | None]:
-        """The validation with the highest mIoU, the first of several."""
-        return max(self._validations(), key=lambda validation: validation[0], default=(-1.0, None))
+        """The validation with the highest mIoU, the first of several; one that measured nothing (NaN) is none."""
+        measured = [validation for validation in self._validations() if not math.isnan(validation[0])]
+        return max(measured, key=lambda validation: validation[0], default=(-1.0, None))
 
     def _drop_metrics_after(self, step: int) -> None:
         """Rows of steps that will be done again, and one that was cut off."""

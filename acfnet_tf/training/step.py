@@ -9,6 +9,7 @@ import keras
 import tensorflow as tf
 
 from acfnet_tf.layers.norm import deferred_statistics
+from acfnet_tf.losses.ohem import Kept
 from acfnet_tf.losses.segmentation import SegmentationLoss
 from acfnet_tf.replicas import replica_sum
 from acfnet_tf.training.loss_scale import LossScale
@@ -21,7 +22,9 @@ class TrainStep:
     Every replica contributes its share of the global loss, and gradients are summed over replicas, so that N replicas
     compute what one device would on the same global batch. Where a replica's batch does not fit into memory, it goes
     through in micro-batches whose gradients are added up; BatchNorm's statistics are then those of a micro-batch (on
-    all replicas). A step with a loss or gradient that is not finite changes no weights, but it counts.
+    all replicas). The loss is that of the whole batch all the same: with bootstrapping, a first forward pass over all
+    micro-batches finds the pixels that are kept. A step with a loss, a gradient or statistics that are not finite
+    changes nothing, but it counts.
 
     Args:
         strategy: under whose scope model and optimizer were made.
@@ -47,7 +50,6 @@ class TrainStep:
     ) -> None:
         self.strategy, self.model, self.optimizer, self.loss = strategy, model, optimizer, loss
         self.loss_scale = loss_scale
-        self.ignore_label = loss.ignore_label
         self.micro_batch = micro_batch
         self.micro_steps = replica_batch // micro_batch
         self.variables = [variable.value for variable in model.trainable_variables]
@@ -65,6 +67,7 @@ class TrainStep:
                     for variable in self.variables
                 ]
         if xla:
+            self._forward = tf.function(self._forward, jit_compile=True)
             self._forward_backward = tf.function(self._forward_backward, jit_compile=True)
 
     def __call__(self, batch: Any, on_micro_step: Callable[[int], None] = lambda done: None) -> dict[str, tf.Tensor]:
@@ -80,39 +83,55 @@ class TrainStep:
         """
         if self.micro_steps == 1:
             return self._step(batch)
+        parts = [tf.constant(i) for i in range(self.micro_steps)]
+        hardness = [self._hardness(batch, i) for i in parts] if self.loss.config.ohem else []
+        kept, before = self._begin(batch, hardness)
         losses = None
-        for i in range(self.micro_steps):
-            part = self._accumulate(batch, tf.constant(i))
+        for i in parts:
+            part = self._accumulate(batch, i, kept)
             losses = part if losses is None else {name: losses[name] + part[name] for name in losses}
-            on_micro_step(i + 1)
-        return self._apply_accumulated(losses)
+            on_micro_step(int(i) + 1)
+        return self._apply_accumulated(losses, before)
 
     @tf.function
     def _step(self, batch: Any) -> dict[str, tf.Tensor]:
         def replica_step(batch: dict[str, tf.Tensor]) -> tuple:
-            losses, gradients, statistics = self._forward_backward(batch["image"], batch["label"], tf.constant(1.0))
+            losses, gradients, statistics = self._forward_backward(batch["image"], batch["label"])
             return self._summed(losses), replica_sum(gradients), statistics
 
         losses, gradients, statistics = self.strategy.run(replica_step, (batch,))
         return self._finish(losses, gradients, statistics)
 
     @tf.function
-    def _accumulate(self, batch: Any, i: tf.Tensor) -> dict[str, tf.Tensor]:
-        def replica_step(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-            rows = slice(i * self.micro_batch, (i + 1) * self.micro_batch)
-            images, labels = batch["image"][rows], batch["label"][rows]
-            share = tf.math.divide_no_nan(self._valid_pixels(labels), self._valid_pixels(batch["label"]))
-            losses, gradients, statistics = self._forward_backward(images, labels, tf.cast(share, tf.float32))
-            for total, gradient in zip(self.gradients, gradients, strict=True):
-                total.assign_add(gradient)
-            losses = self._summed(losses)
-            self._update_statistics(statistics, tf.math.is_finite(losses["total"]))
-            return losses
-
-        return self._first(self.strategy.run(replica_step, (batch,)))
+    def _hardness(self, batch: Any, i: tf.Tensor) -> Any:
+        """What bootstrapping wants to know of the pixels of micro-batch `i`, on each replica."""
+        return self.strategy.run(lambda batch: self._forward(*self._micro_batch(batch, i)), (batch,))
 
     @tf.function
-    def _apply_accumulated(self, losses: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def _begin(self, batch: Any, hardness: list[Any]) -> tuple[Any, Any]:
+        """Which pixels of the global batch count, and the moving statistics as they are before the step."""
+
+        def replica_begin(batch: dict[str, tf.Tensor], hardness: list[dict[str, tf.Tensor]]) -> tuple:
+            heads = hardness[0] if hardness else ()
+            hardness = {head: tf.concat([part[head] for part in hardness], axis=0) for head in heads}
+            before = [tf.convert_to_tensor(variable) for variable in self.model.non_trainable_variables]
+            return self.loss.kept(batch["label"], hardness), before
+
+        return self.strategy.run(replica_begin, (batch, hardness))
+
+    @tf.function
+    def _accumulate(self, batch: Any, i: tf.Tensor, kept: Any) -> dict[str, tf.Tensor]:
+        def replica_step(batch: dict[str, tf.Tensor], kept: dict[str, Kept]) -> dict[str, tf.Tensor]:
+            losses, gradients, statistics = self._forward_backward(*self._micro_batch(batch, i), kept)
+            for total, gradient in zip(self.gradients, gradients, strict=True):
+                total.assign_add(gradient)
+            _assign(self.statistics, statistics)
+            return self._summed(losses)
+
+        return self._first(self.strategy.run(replica_step, (batch, kept)))
+
+    @tf.function
+    def _apply_accumulated(self, losses: dict[str, tf.Tensor], before: Any) -> dict[str, tf.Tensor]:
         def replica_gradients() -> list[tf.Tensor]:
             gradients = replica_sum([tf.convert_to_tensor(gradient) for gradient in self.gradients])
             with tf.control_dependencies(gradients):
@@ -120,39 +139,62 @@ class TrainStep:
                     gradient.assign(tf.zeros_like(gradient))
             return gradients
 
-        return self._finish(losses, self.strategy.run(replica_gradients), [])
+        # The micro-batches have updated them, one after the other.
+        statistics = self.strategy.run(lambda: [tf.convert_to_tensor(variable) for variable in self.statistics])
+        return self._finish(losses, self.strategy.run(replica_gradients), statistics, before)
+
+    def _micro_batch(self, batch: dict[str, tf.Tensor], i: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        rows = slice(i * self.micro_batch, (i + 1) * self.micro_batch)
+        return batch["image"][rows], batch["label"][rows]
+
+    def _forward(self, images: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
+        with deferred_statistics():  # which are dropped: the pass is repeated
+            return self.loss.hardness(self.model(images, training=True), labels)
 
     def _forward_backward(
-        self, images: tf.Tensor, labels: tf.Tensor, share: tf.Tensor
+        self, images: tf.Tensor, labels: tf.Tensor, kept: dict[str, Kept] | None = None
     ) -> tuple[dict[str, tf.Tensor], list[tf.Tensor], list[tf.Tensor]]:
         """This replica's part of the losses and gradients, and the new moving statistics."""
         with tf.GradientTape() as tape:
             with deferred_statistics() as updates:
-                losses = self.loss(self.model(images, training=True), labels, share)
+                losses = self.loss(self.model(images, training=True), labels, kept)
             scaled = losses["total"] * self.loss_scale.scale if self.loss_scale else losses["total"]
         with deferred_statistics():  # rematerialisation runs the forward pass again, here
             gradients = tape.gradient(scaled, self.variables)
         self.statistics = [variable for variable, _ in updates]
         return losses, gradients, [value for _, value in updates]
 
-    def _finish(self, losses: Any, gradients: Any, statistics: Any) -> dict[str, tf.Tensor]:
-        """Updates weights and statistics if everything is finite. Gradients are summed over replicas already."""
+    def _finish(self, losses: Any, gradients: Any, statistics: Any, before: Any = ()) -> dict[str, tf.Tensor]:
+        """Updates weights and statistics if everything is finite, or else nothing.
+
+        Args:
+            losses: of the step.
+            gradients: summed over replicas already.
+            statistics: the new moving statistics.
+            before: what has been changed already, as it was before the step; of `model.non_trainable_variables`.
+        """
         losses = self._first(losses)
         scale = tf.convert_to_tensor(self.loss_scale.scale) if self.loss_scale else tf.constant(1.0)
         norm = tf.linalg.global_norm([tf.cast(gradient, tf.float32) / scale for gradient in self._first(gradients)])
-        finite = tf.math.is_finite(losses["total"]) & tf.math.is_finite(norm)
+        numbers = tf.concat([[losses["total"], norm], *self._first(statistics)], axis=0)
+        finite = tf.reduce_all(tf.math.is_finite(numbers))
 
         def replica_update(gradients: list[tf.Tensor], statistics: list[tf.Tensor]) -> None:
             unscaled = [gradient / tf.cast(scale, gradient.dtype) for gradient in gradients]
             self.optimizer.apply(unscaled, self.model.trainable_variables)
-            self._update_statistics(statistics, tf.constant(True))
+            _assign(self.statistics, statistics)
 
         def update() -> tf.Tensor:
             self.strategy.run(replica_update, (gradients, statistics))
             return tf.constant(True)
 
+        def replica_leave_out(before: list[tf.Tensor]) -> None:
+            self.optimizer.iterations.assign_add(1)
+            if before:
+                _assign(self.model.non_trainable_variables, before)
+
         def leave_out() -> tf.Tensor:
-            self.strategy.run(lambda: self.optimizer.iterations.assign_add(1))
+            self.strategy.run(replica_leave_out, (before,))
             return tf.constant(False)
 
         tf.cond(finite, update, leave_out)
@@ -160,18 +202,15 @@ class TrainStep:
             self.loss_scale.update(finite)
         return losses | {"gradient_norm": norm, "finite": finite}
 
-    def _update_statistics(self, values: list[tf.Tensor], finite: tf.Tensor) -> None:
-        for variable, value in zip(self.statistics, values, strict=False):
-            variable.assign(tf.where(finite, value, tf.convert_to_tensor(variable)))
-
     def _summed(self, losses: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Over all replicas, in one transfer."""
         return dict(zip(losses, replica_sum(list(losses.values())), strict=True))
 
-    def _valid_pixels(self, labels: tf.Tensor) -> tf.Tensor:
-        """Over all replicas, as float64, which counts exactly."""
-        return tf.cast(replica_sum(tf.math.count_nonzero(labels != self.ignore_label)), tf.float64)
-
     def _first(self, per_replica: Any) -> Any:
         """The tensors of this process's first replica, for values that all replicas share."""
         return tf.nest.map_structure(lambda value: self.strategy.experimental_local_results(value)[0], per_replica)
+
+
+def _assign(variables: list[keras.Variable], values: list[tf.Tensor]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)

@@ -124,11 +124,13 @@ class _Training:
         loss = SegmentationLoss(config.loss, statistics.class_weights(), self.classes.ignore_label)
         self.nonfinite = NonFiniteSteps(config.max_nonfinite_steps, workers, self.model, loss)
 
-        micro_batch, why = choose_micro_batch(self.model, experiment, workers)
-        replica_batch = config.batch_size // strategy.num_replicas_in_sync
-        self.train_step = TrainStep(
-            strategy, self.model, self.optimizer, loss, replica_batch, micro_batch, loss_scale, config.xla
-        )
+        recorded = int(workers.gather((workers.is_chief and folder.micro_batch()) or 0)[0]) or None
+        micro_batch, why = choose_micro_batch(self.model, experiment, workers, recorded)
+        # Kept with the run: what is free when it continues must not change its results.
+        folder.experiment = dataclasses.replace(experiment, train=dataclasses.replace(config, micro_batch=micro_batch))
+        replicas = strategy.num_replicas_in_sync
+        sizes = (config.batch_size // replicas, micro_batch // replicas)
+        self.train_step = TrainStep(strategy, self.model, self.optimizer, loss, *sizes, loss_scale, config.xla)
         self.progress = Progress(experiment.name, config, self.train_step.micro_steps, shown=workers.is_chief)
         self.variables = {variable.path: variable.value for variable in self.model.weights + self.optimizer.variables}
         self.variables |= {"progress/sums": self.progress.sums, "nonfinite/count": self.nonfinite.count}

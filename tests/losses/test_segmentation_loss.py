@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from acfnet_tf.config import LossConfig
 from acfnet_tf.losses import CITYSCAPES_CLASS_WEIGHTS, SegmentationLoss, inverse_log_weights
-from acfnet_tf.losses.ohem import _kth_largest
+from acfnet_tf.losses.ohem import _kth_largest, hardest_pixels, pixel_hardness
 
 
 def reference_head_loss(logits, labels, weights, ohem=None):
@@ -72,12 +72,29 @@ def test_online_bootstrapping_equals_a_sort_and_leaves_other_heads_alone(batch, 
     )
 
 
-def test_a_micro_batch_keeps_its_share_of_the_hardest_pixels():
-    rng = np.random.default_rng(2)
-    logits, labels = rng.normal(size=(1, 8, 8, 3)).astype(np.float32), rng.integers(0, 3, (1, 8, 8))
-    config = LossConfig(ohem=True, ohem_threshold=0.001, ohem_min_kept=40)
-    part = float(SegmentationLoss(config)({"fine": logits}, labels, share=0.25)["fine"])
-    assert part == pytest.approx(0.25 * reference_head_loss(logits, labels, np.ones(3), (0.001, 10)), rel=1e-5)
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_pixel_that_is_not_a_number_is_the_hardest_and_is_kept(compiled):
+    """Under XLA too, which has no kernel for every operation."""
+    logits = np.random.default_rng(2).normal(size=(1, 8, 8, 3)).astype(np.float32)
+    labels = np.zeros((1, 8, 8), np.int64)
+    labels[0, 0, 0] = 255
+    config = LossConfig(ohem=True, ohem_threshold=0.001, ohem_min_kept=5)
+    loss = tf.function(SegmentationLoss(config), jit_compile=compiled)
+    plain = float(loss({"fine": tf.constant(logits)}, labels)["fine"])
+    assert plain == pytest.approx(reference_head_loss(logits, labels, np.ones(3), (0.001, 5)), rel=1e-5)
+    for value in (np.nan, -np.nan, np.inf):  # two NaNs that differ by their sign bit
+        broken = logits.copy()
+        broken[0, 3, 4] = value
+        assert np.isnan(loss({"fine": tf.constant(broken)}, labels)["fine"])
+        hardness = pixel_hardness(tf.constant([value, 2.0, 1.0], tf.float32), tf.constant([True, True, False]))
+        kept = hardest_pixels(hardness, 0.001, 1)
+        assert float(kept.pixels) == 1
+
+
+@pytest.mark.parametrize(("min_kept", "pixels"), [(0, 0), (1, 1), (3, 3), (100, 4)])
+def test_no_more_pixels_are_kept_than_there_are(min_kept, pixels):
+    hardness = tf.constant([0.5, 0.0, -1.0, 0.25, 0.75])
+    assert float(hardest_pixels(hardness, 0.1, min_kept).pixels) == pixels
 
 
 def test_the_gradient_is_that_of_the_kept_pixels_only():
@@ -101,22 +118,20 @@ def test_a_batch_without_valid_pixels_has_loss_zero_and_finite_gradients(ohem):
     logits = tf.random.stateless_normal((2, 4, 4, 3), (0, 0))
     with tf.GradientTape() as tape:
         tape.watch(logits)
-        losses = SegmentationLoss(LossConfig(ohem=ohem))({"fine": logits}, np.full((2, 4, 4), 255), share=0.0)
+        losses = SegmentationLoss(LossConfig(ohem=ohem))({"fine": logits}, np.full((2, 4, 4), 255))
     assert float(losses["total"]) == 0
     assert not np.any(tape.gradient(losses["total"], logits))
 
 
-def test_micro_batches_add_up_to_the_loss_of_the_whole_batch():
+@pytest.mark.parametrize("ohem", [False, True])
+def test_micro_batches_add_up_to_the_loss_of_the_whole_batch(ohem):
     rng = np.random.default_rng(1)
     logits = rng.normal(size=(4, 5, 5, 3)).astype(np.float32)
     labels = np.where(rng.random((4, 5, 5)) < 0.4, 255, rng.integers(0, 3, (4, 5, 5)))
-    loss = SegmentationLoss(LossConfig(), [1.0, 2.0, 0.5])
+    loss = SegmentationLoss(LossConfig(ohem=ohem, ohem_threshold=0.1, ohem_min_kept=20), [1.0, 2.0, 0.5])
     whole = float(loss({"fine": logits}, labels)["total"])
-    valid = labels != 255
-    parts = [
-        float(loss({"fine": logits[i : i + 1]}, labels[i : i + 1], share=valid[i].sum() / valid.sum())["total"])
-        for i in range(4)
-    ]
+    kept = loss.kept(labels, loss.hardness({"fine": logits}, labels))
+    parts = [float(loss({"fine": logits[i : i + 1]}, labels[i : i + 1], kept)["total"]) for i in range(4)]
     assert sum(parts) == pytest.approx(whole, rel=1e-6)
 
 
@@ -128,7 +143,7 @@ def test_micro_batches_add_up_to_the_loss_of_the_whole_batch():
 def test_selection_by_histograms_is_exact(values, data):
     k = data.draw(st.integers(1, len(values)))
     values = np.array(values, np.float32)
-    assert float(_kth_largest(tf.constant(values), tf.constant(k, tf.int64))) == np.sort(values)[::-1][k - 1]
+    assert float(_kth_largest(tf.constant(values), tf.constant(k, tf.float64))) == np.sort(values)[::-1][k - 1]
 
 
 def test_no_sort_runs():

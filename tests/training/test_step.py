@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from acfnet_tf.config import LossConfig, TrainConfig
+from acfnet_tf.layers.norm import SyncBatchNorm
 from acfnet_tf.losses import SegmentationLoss
 from acfnet_tf.training.loss_scale import LossScale
 from acfnet_tf.training.optimizer import create_optimizer
@@ -23,8 +24,9 @@ def model_without_batch_norm() -> keras.Model:
     return keras.Model(images, heads)
 
 
+@pytest.mark.parametrize("ohem", [False, True])
 @pytest.mark.parametrize("micro_batch", [1, 2])
-def test_accumulated_micro_batches_equal_the_whole_batch(micro_batch):
+def test_accumulated_micro_batches_equal_the_whole_batch(micro_batch, ohem):
     rng = np.random.default_rng(0)
     batches = []
     for _ in range(3):
@@ -37,7 +39,8 @@ def test_accumulated_micro_batches_equal_the_whole_batch(micro_batch):
         model = model_without_batch_norm()
         optimizer = create_optimizer(TrainConfig(steps=10, learning_rate=0.1))
         optimizer.build(model.trainable_variables)
-        loss = SegmentationLoss(LossConfig(), [1.0, 0.5, 2.0, 1.0])
+        config = LossConfig(ohem=ohem, ohem_threshold=0.05, ohem_min_kept=30)
+        loss = SegmentationLoss(config, [1.0, 0.5, 2.0, 1.0])
         step = TrainStep(tf.distribute.get_strategy(), model, optimizer, loss, replica_batch=4, micro_batch=size)
         losses = [float(step(batch)["total"]) for batch in batches]
         assert int(optimizer.iterations) == 3
@@ -85,8 +88,38 @@ def test_gradients_that_overflow_by_the_scale_change_nothing_but_the_scale():
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("ohem", [False, True])
+@pytest.mark.parametrize("micro_batch", [1, 2])
+def test_a_step_that_is_left_out_changes_nothing_but_its_count(micro_batch, ohem):
+    images = keras.Input((None, None, 3))
+    features = SyncBatchNorm()(keras.layers.Conv2D(6, 3, padding="same")(images))
+    model = keras.Model(images, {"fine": keras.layers.Conv2D(4, 1)(features)})
+    optimizer = create_optimizer(TrainConfig(steps=10, learning_rate=0.1, ema_momentum=0.9))
+    optimizer.build(model.trainable_variables)
+    loss = SegmentationLoss(LossConfig(ohem=ohem, ohem_min_kept=20))
+    step = TrainStep(tf.distribute.get_strategy(), model, optimizer, loss, replica_batch=2, micro_batch=micro_batch)
+    rng = np.random.default_rng(0)
+    pixels, labels = rng.random((2, 6, 7, 3), np.float32), tf.constant(rng.integers(0, 4, (2, 6, 7)))
+    variables = model.weights + optimizer.variables
+
+    def changed_by(pixels: np.ndarray) -> set[str]:
+        before = [variable.numpy() for variable in variables]
+        step({"image": tf.constant(pixels), "label": labels})
+        pairs = zip(variables, before, strict=True)
+        return {variable.path for variable, value in pairs if not np.array_equal(variable.numpy(), value)}
+
+    everything = changed_by(pixels)
+    assert {path.rpartition("/")[2] for path in everything} >= {"kernel", "moving_mean", "moving_variance"}
+    pixels[1, 2, 3] = np.nan  # in the second micro-batch
+    assert changed_by(pixels) == {"sgd/iteration"}
+    # So large that a variance is not finite, while loss and gradient are.
+    assert changed_by(np.where(np.isnan(pixels), 0, pixels) * 1e25) == {"sgd/iteration"}
+
+
+@pytest.mark.parametrize("ohem", [False, True])
 @pytest.mark.parametrize("xla", [False, True])
-def test_xla_compiles_where_it_is_asked_for(xla):
-    step, batch = small_step(xla=xla)
+def test_xla_compiles_where_it_is_asked_for(xla, ohem):
+    step, batch = small_step(LossConfig(ohem=ohem, ohem_min_kept=20), xla=xla)
+    assert np.isfinite(float(step(batch)["total"]))
     operations = step._step.get_concrete_function(batch).graph.get_operations()
     assert any(operation.node_def.attr["_XlaMustCompile"].b for operation in operations) == xla
