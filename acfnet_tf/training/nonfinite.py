@@ -16,6 +16,8 @@ from acfnet_tf.training.strategy import Workers
 
 LISTED_FILES = 8
 
+TAME = "Lower train.learning_rate or set train.clip_norm"
+
 
 class NonFiniteSteps:
     """Counts the steps that were left out because a number was not finite, and ends the training at one too many.
@@ -49,26 +51,31 @@ class NonFiniteSteps:
             UserError: it was one too many; the weights are as they were before the step.
         """
         heads = [head for head, value in losses.items() if head != "total" and not np.isfinite(value)]
-        what = (
-            f"the loss of {' and '.join(heads)} is" if heads else "the loss is finite, but a gradient or statistic is"
-        )
+        what = f"the loss of {' and '.join(heads)}" if heads else "not the loss, but a gradient or a statistic"
         where, remedy, hopeless = self._blame(batch, files)
         self.count.assign_add(1)
         count = int(self.count.numpy())
-        line = f"step {step}: {what} not finite. The step has changed no weights; {where}"
+        line = f"step {step}: {what} is not finite. The step has changed no weights; {where}"
         if count <= self.allowed and not hopeless:
             return f"{line}. Left out ({count} of at most {self.allowed})."
         if not hopeless:
             remedy += f", or leave such steps out by --set train.max_nonfinite_steps={count} or more"
         raise UserError(f"{line}. {remedy}; the run continues from its last checkpoint")
 
+    def check_weights(self, step: int) -> None:
+        """Raises UserError for weights that are not finite: an update was too large, though its gradient was finite."""
+        if broken := self._broken_weights():
+            raise UserError(f"after step {step}, {broken}. {TAME}; the run continues from its last checkpoint")
+
+    def _broken_weights(self) -> str:
+        broken = [variable.path for variable in self.model.weights if not np.isfinite(variable.numpy()).all()]
+        count = f"{len(broken)} of the network's {len(self.model.weights)} variables are not finite"
+        return f"{count}, {broken[0]} the first of them" if broken else ""
+
     def _blame(self, batch: dict[str, tf.Tensor], files: Sequence[Sample]) -> tuple[str, str, bool]:
         """What is to blame for a step, what helps, and whether no later step can be better."""
-        tame = "Lower train.learning_rate or set train.clip_norm"
-        broken = [variable.path for variable in self.model.weights if not np.isfinite(variable.numpy()).all()]
-        if broken:  # by an update that was too large: its loss and gradient were finite
-            where = f"{len(broken)} of the network's {len(self.model.weights)} weights, {broken[0]} the first, are not"
-            return where, tame, True
+        if broken := self._broken_weights():
+            return broken, TAME, True
         bad = np.zeros(len(files), np.int64)
         places = batch["index"].numpy() % len(files)
         for image, label, place in zip(batch["image"], batch["label"], places, strict=True):
@@ -77,12 +84,12 @@ class NonFiniteSteps:
         names = [str(sample.image) for sample, guilty in zip(files, bad, strict=True) if guilty or not bad.any()]
         named = ", ".join(names[:LISTED_FILES]) + (" …" if len(names) > LISTED_FILES else "")
         noise = tf.random.stateless_uniform(batch["image"].shape[1:], (0, 0), 0, 255)
-        if bad.any() and (self._is_bad(noise, batch["label"][0]) or bad.all() and len(bad) > 1):
-            return "the weights have grown so large that no image gives finite numbers", tame, False
+        if bad.any() and (self._is_bad(noise, tf.zeros_like(batch["label"][0])) or (bad.all() and len(bad) > 1)):
+            return "the weights have grown so large that no image gives finite numbers", TAME, False
         if bad.any():
             where = f"{bad.sum()} of its {len(files)} images are not finite by themselves: {named}"
-            return where, "Mend or remove the images, lower train.learning_rate, set train.clip_norm", False
-        return f"no image is to blame by itself; its images are: {named}", tame, False
+            return where, f"Mend or remove the images. {TAME}", False
+        return f"no image is to blame by itself; its images are: {named}", TAME, False
 
     def _is_bad(self, image: tf.Tensor, label: tf.Tensor) -> bool:
         with deferred_statistics():  # which are dropped: this is no training

@@ -50,7 +50,6 @@ class TrainStep:
     ) -> None:
         self.strategy, self.model, self.optimizer, self.loss = strategy, model, optimizer, loss
         self.loss_scale = loss_scale
-        self.micro_batch = micro_batch
         self.micro_steps = replica_batch // micro_batch
         self.variables = [variable.value for variable in model.trainable_variables]
         self.statistics: list[keras.Variable] = []
@@ -144,7 +143,8 @@ class TrainStep:
         return self._finish(losses, self.strategy.run(replica_gradients), statistics, before)
 
     def _micro_batch(self, batch: dict[str, tf.Tensor], i: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        rows = slice(i * self.micro_batch, (i + 1) * self.micro_batch)
+        # Samples that are far apart, so that they are the same ones whatever the number of replicas.
+        rows = slice(i, None, self.micro_steps)
         return batch["image"][rows], batch["label"][rows]
 
     def _forward(self, images: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -167,6 +167,7 @@ class _Training:
                 overdue = time.monotonic() - last_checkpoint > SECONDS_BETWEEN_CHECKPOINTS
                 # The clock of the chief is the one that counts: it is the one that writes.
                 if stop or overdue or self._is_validated_here() or self.step % self.config.checkpoint_every == 0:
+                    self.nonfinite.check_weights(self.step)
                     self.folder.save_checkpoint(self.step)
                     last_checkpoint = time.monotonic()
                 if stop:

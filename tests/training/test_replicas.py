@@ -22,7 +22,7 @@ from tests.training.replica_worker import NOT_SYNCHRONIZED, train_run
 
 ROOT = Path(__file__).parents[2]
 WORKERS = "train.strategy=multi_worker"
-MICRO = ("train.micro_batch=1",)
+MICRO = ("train.micro_batch=2",)
 LONG = (
     "train.steps=20",
     "train.validate_every=8",
@@ -60,6 +60,7 @@ def runs(tiny_scenes, tmp_path_factory):
     data, moving = str(tiny_scenes), str(folder / "long_moving")
 
     train_run(data, str(folder / "one_device"))
+    train_run(data, str(folder / "one_device_micro"), MICRO, sigterm_after=4)
     train_run(data, str(folder / "long_one_device"), LONG)
 
     printed = run_python(
@@ -127,7 +128,8 @@ def largest_difference(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> fl
         ("two_replicas", "one_device"),
         ("two_workers", "one_device"),
         ("two_workers", "two_replicas"),
-        ("two_workers_micro", "two_replicas_micro"),
+        ("two_replicas_micro", "one_device_micro"),
+        ("two_workers_micro", "one_device_micro"),
     ],
 )
 def test_replicas_and_workers_equal_one_device(runs, several, one):

@@ -31,7 +31,7 @@ def largest_difference(a: dict[str, np.ndarray], b: dict[str, np.ndarray]) -> fl
 def plain(tiny_scenes, tmp_path_factory):
     """A run of two steps at a small learning rate, whose numbers rounding does not move far."""
     run_dir = tmp_path_factory.mktemp("plain")
-    train(tiny_experiment("acf_aspp", "train.learning_rate=0.003", "train.steps=2"), run_dir, str(tiny_scenes))
+    train(tiny_experiment("acf_aspp_ob", "train.learning_rate=0.003", "train.steps=2"), run_dir, str(tiny_scenes))
     return run_dir
 
 
@@ -41,7 +41,7 @@ def test_rematerialization_and_xla_change_no_number(setting, tolerance, plain, t
     monkeypatch.setattr(keras, "remat", lambda function: used.add("rematerialize") or remat(function))
     monkeypatch.setattr(TrainStep, "__init__", lambda *args: (args[-1] and used.add("xla")) or init(*args))
     settings = ("train.learning_rate=0.003", "train.steps=2", f"train.{setting}=true")
-    model_file = train(tiny_experiment("acf_aspp", *settings), tmp_path, str(tiny_scenes))
+    model_file = train(tiny_experiment("acf_aspp_ob", *settings), tmp_path, str(tiny_scenes))
     assert largest_difference(weights_of(plain / "model.keras"), weights_of(model_file)) < tolerance
     assert used == {setting}
 
@@ -54,7 +54,7 @@ def test_mixed_precision_trains_continues_and_saves_a_float32_model(precision, p
         f"train.precision={precision}",
         "train.checkpoint_every=1",
     )
-    model_file = train(tiny_experiment("acf_aspp", *settings), tmp_path, str(tiny_scenes))
+    model_file = train(tiny_experiment("acf_aspp_ob", *settings), tmp_path, str(tiny_scenes))
     model = keras.models.load_model(model_file)
     assert model.dtype_policy.name == "float32"
     assert Predictor(model)(np.zeros((20, 30, 3), np.uint8)).shape == (20, 30)
@@ -63,13 +63,13 @@ def test_mixed_precision_trains_continues_and_saves_a_float32_model(precision, p
     assert (precision == "mixed_float16") == ("loss_scale/scale" in newest_checkpoint(tmp_path))
     # The second step again, from the checkpoint of the first.
     (tmp_path / "checkpoints" / "step_00000002.npz").unlink()
-    again = train(tiny_experiment("acf_aspp", *settings), tmp_path, str(tiny_scenes))
+    again = train(tiny_experiment("acf_aspp_ob", *settings), tmp_path, str(tiny_scenes))
     assert largest_difference(weights_of(again), {w.path: w.numpy() for w in model.weights}) == 0
 
 
 def test_the_saved_model_has_the_averaged_weights(tiny_scenes, tmp_path):
     settings = ("train.learning_rate=0.01", "train.steps=3", "train.ema_momentum=0.9")
-    saved = weights_of(train(tiny_experiment("acf_aspp", *settings), tmp_path, str(tiny_scenes)))
+    saved = weights_of(train(tiny_experiment("acf_aspp_ob", *settings), tmp_path, str(tiny_scenes)))
     with newest_checkpoint(tmp_path) as checkpoint:
         averages = [name for name in checkpoint if name.endswith("_average")]
         assert len(averages) == sum(name.endswith("_momentum") for name in checkpoint)
@@ -82,7 +82,7 @@ def test_the_saved_model_has_the_averaged_weights(tiny_scenes, tmp_path):
 
 def test_heads_that_do_not_learn_stay_as_they_were(tiny_scenes, tmp_path):
     settings = ("train.steps=2", "train.head_lr_multiplier=0", "train.checkpoint_every=1", "train.learning_rate=0.01")
-    train(tiny_experiment("acf_aspp", *settings), tmp_path, str(tiny_scenes))
+    train(tiny_experiment("acf_aspp_ob", *settings), tmp_path, str(tiny_scenes))
     first, second = (np.load(tmp_path / "checkpoints" / f"step_0000000{step}.npz") for step in (1, 2))
     for name in ("fine_logits/kernel", "acf/class_attention/kernel", "aspp/projection/conv/kernel", "aux_logits/bias"):
         np.testing.assert_array_equal(first[name], second[name])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 
 import keras
 import numpy as np
@@ -47,6 +48,9 @@ def test_micro_batches_are_announced_and_train(tiny_scenes, tmp_path, capfd):
     printed = capfd.readouterr().out
     assert "in 2 micro-batches of 2, gradients accumulated: BatchNorm statistics are per micro-batch" in printed
     assert "2 steps take about" in printed
+    train(tiny_experiment("acf_aspp_ob", "train.steps=2"), tmp_path, str(tiny_scenes))
+    assert "The run keeps its micro-batch. The batch of 4 goes through in 2 micro-batches" in capfd.readouterr().out
+    assert json.loads((tmp_path / "config.json").read_text())["train"]["micro_batch"] == 2
 
 
 def test_too_little_memory_is_said_with_the_size(tiny_scenes, tmp_path, monkeypatch):
@@ -78,7 +82,10 @@ def test_a_file_that_breaks_during_training_is_named(tiny_scenes, tmp_path, monk
     [
         ("train.steps=0", "train.steps = 0: expected more than 0"),
         ("data.crop_size=0,33", "data.crop_size = 0"),
-        ("train.micro_batch=3", "train.micro_batch = 3 does not divide"),
+        (
+            "train.micro_batch=3",
+            "train.micro_batch = 3 does not divide the batch of 4 evenly on 1 devices",
+        ),
         ("model.num_classes=4", "model.num_classes = 4, but the data have 19 classes"),
         ("model.backbone=resnet7", "no backbone 'resnet7'. Did you mean"),
     ],
