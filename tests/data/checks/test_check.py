@@ -262,10 +262,27 @@ def test_images_turned_by_exif(folder: Folder) -> None:
     exif[0x0112] = 6
     pixels = np.random.default_rng(9).integers(0, 256, (*SIZE, 3), np.uint8)
     file = folder.image("a", pixels, exif=exif)
-    assert folder.only("exif_orientation", "warning").details == (f"{file}: EXIF orientation 6",)
-    folder.mask("a", np.rot90(MASK, -1))
     size, turned = folder.check().findings
-    assert (size.kind, turned.kind) == ("size_mismatch", "exif_orientation") and "upright" in size.message
+    assert (size.kind, turned.kind) == ("size_mismatch", "exif_orientation")
+    assert "1 of them fit the image as it is stored" in size.message
+    mask = folder.mask("a", np.rot90(MASK, -1))
+    assert folder.only("exif_orientation", "warning").details == (f"{file}: EXIF orientation 6",)
+    exif[0x0112] = 3
+    Image.open(mask).save(mask, exif=exif)
+    details = (f"{file}: EXIF orientation 6", f"{mask}: EXIF orientation 3")
+    assert folder.only("exif_orientation", "warning").details == details
+
+
+def test_an_orientation_that_does_not_count(folder: Folder) -> None:
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    file = folder.root / "a.png"
+    image = Image.open(file)
+    image.load()
+    file.unlink()
+    image.save(folder.root / "a.webp", lossless=True, xmp=xmp)
+    Path.rename(folder.root / "a.webp", file)
+    finding = folder.only("other_orientation", "warning")
+    assert finding.details == (f"{file}: orientation 6",) and "XMP" in finding.message
 
 
 def test_the_same_image_in_training_and_validation(folder: Folder) -> None:
