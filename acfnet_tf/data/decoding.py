@@ -91,9 +91,7 @@ class Decoder:
         image = tf.cond(
             common & ~_may_be_turned(content),
             lambda: decode_stored(content),
-            lambda: tf.py_function(
-                lambda data, i: image_of(data.numpy(), self._images[i]), [content, index], tf.uint8
-            ),
+            lambda: tf.py_function(lambda data, i: image_of(data.numpy(), self._images[i]), [content, index], tf.uint8),
         )
         return tf.ensure_shape(image, (None, None, 3))
 

@@ -34,9 +34,7 @@ _ORIENTATION, _SHORT, _LONG = 0x0112, 3, 4
 Source = str | Path | Piece
 
 
-def read_image(
-    source: Source, *, max_pixels: int | None = None, setting: str = "evaluation.max_pixels"
-) -> np.ndarray:
+def read_image(source: Source, *, max_pixels: int | None = None, setting: str = "evaluation.max_pixels") -> np.ndarray:
     """Any picture as RGB, upright: grey, palette, 16-bit and CMYK are converted, transparency is dropped.
 
     Args:

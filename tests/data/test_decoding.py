@@ -24,7 +24,9 @@ from acfnet_tf.export.image_bytes import decode_upright
 from acfnet_tf.serving import connection
 
 RNG = np.random.default_rng(0)
-PHOTO = np.asarray(Image.fromarray(RNG.integers(0, 256, (16, 16, 3), np.uint8)).resize((67, 45), Image.Resampling.BICUBIC))
+PHOTO = np.asarray(
+    Image.fromarray(RNG.integers(0, 256, (16, 16, 3), np.uint8)).resize((67, 45), Image.Resampling.BICUBIC)
+)
 CLASSES = numbered_classes(4)
 IN_GRAPH = ("JPEG", "PNG", "BMP", *(["WEBP"] if hasattr(tf.io, "decode_webp") else []))
 

@@ -310,6 +310,15 @@ def test_masks_without_content(folder: Folder) -> None:
     assert "sky 1" in uniform.message
 
 
+def test_masks_of_two_kinds(folder: Folder) -> None:
+    folder.masks(np.uint8(MASK == 1))
+    for name in "ab":
+        folder.mask(name, np.uint8(MASK == 1) * np.uint8(255))
+    (finding,) = (finding for finding in folder.check().findings if finding.kind == "mixed_masks")
+    assert finding.severity == "warning"
+    assert "c_mask.png holds 0 and 1" in finding.message and "a_mask.png 0 and 255" in finding.message
+
+
 def test_one_class_left_because_255_is_ignored(folder: Folder) -> None:
     folder.masks(np.where(MASK == 1, 255, 0).astype(np.uint8))
     message = folder.only("one_class").message
