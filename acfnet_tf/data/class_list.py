@@ -98,7 +98,7 @@ def _read_table(lines: Sequence[str], delimiter: str, columns: list[str]) -> lis
     for place in named if len(named) > 1 and "id" not in columns else ():
         if all(row[place].isdecimal() for row in rows):
             columns[place] = "id"
-    if "" in columns and not {"id", "red", "color"} & set(columns) or columns.count("name") != 1:
+    if ("" in columns and not {"id", "red", "color"} & set(columns)) or columns.count("name") != 1:
         raise ValueError(f"its first line is no header that is known: {lines[0]!r}. Such are name,r,g,b and id,name")
     entries = []
     for row in rows:

@@ -61,6 +61,9 @@ def image_of(content: bytes, source: Source, *, max_pixels: int | None = None, s
         raise DataError(
             f"{source}: pixels of 32 bits have no agreed range. Save the image with 8 or 16 bits a channel."
         )
+    if image.mode == "CMYK":
+        light = 255 - np.asarray(image, np.uint16)
+        image = Image.fromarray((light[..., :3] * light[..., 3:] // 255).astype(np.uint8))  # rounded as TensorFlow does
     if image.mode in ("P", "PA"):
         image = image.convert("RGBA")
     return np.array(_turned(np.asarray(image.convert("RGB")), orientation), order="C")
@@ -219,9 +222,9 @@ def _any_size(change: int) -> None:
 
 
 def stored_orientation(image: Image.Image) -> int:
-    """The orientation, 1–8, in which an opened picture is to be turned; 1, upright, where none is given or it is damaged.
+    """The orientation, 1–8, from which an opened picture is to be turned; 1, upright, where there is none.
 
-    `acfnet_tf.export.orientation` reads the same in TensorFlow. Of a TIFF that is decoded it is 1: Pillow has turned it.
+    `acfnet_tf.export.orientation` reads the same in TensorFlow. Of a decoded TIFF it is 1: Pillow has turned it.
     """
     if image.format == "TIFF":
         orientation = image.tag_v2.get(_ORIENTATION, 1)
@@ -256,7 +259,7 @@ def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
 def _decode(
     source: Source, content: bytes, max_pixels: int | None = None, setting: str = ""
 ) -> tuple[Image.Image, int]:
-    """The picture, fully decoded, and the orientation in which it still has to be turned."""
+    """The picture, fully decoded, and the orientation from which it still has to be turned."""
     if not content:
         raise DataError(f"{source}: the file is empty.")
     content = without_texts(content)

@@ -98,7 +98,7 @@ def all_values(counts: Sequence[ValueCounts]) -> np.ndarray:
 
 
 def find_mixture(masks: Sequence[object], values: Sequence[np.ndarray], ignored: Collection[int]) -> str:
-    """Whether the same number means one thing in some masks and another in others; then what to tell the user, or else "".
+    """Whether a number means one thing in some masks and another in others; then what to tell the user, or else "".
 
     - Masks of 0 and 255, in which 255 is the foreground, among masks of 0 and 1, in which it is ignored: no mask then
       holds 255 beside a class other than the first.
@@ -110,33 +110,38 @@ def find_mixture(masks: Sequence[object], values: Sequence[np.ndarray], ignored:
         ignored: numbers that are no class.
     """
     holds = [set(found.tolist()) for found in values]
-    classes = sorted(set().union(*holds) - set(ignored))
+    everything = set().union(*holds)
+    classes = sorted(everything.difference(ignored))
     if len(classes) < 2:
         return ""
-    first, last = classes[0], classes[-1]
-    for white in sorted(value for value in set().union(*holds).intersection(ignored) if value > last):
-        objects = [place for place, found in enumerate(holds) if found.intersection(classes[1:])]
+    first, second, last = classes[0], classes[1], classes[-1]
+
+    def both(one: int, other: int) -> str:
+        return f"{masks[one]} holds {_listed(holds[one])}, {masks[other]} {_listed(holds[other])}"
+
+    objects = [place for place, found in enumerate(holds) if found.intersection(classes[1:])]
+    for white in sorted(value for value in everything.intersection(ignored) if value > last):
         whites = [place for place, found in enumerate(holds) if white in found]
         # Of several classes, a mask of nothing but 255 is an image that is ignored.
         odd = [place for place in whites if first in holds[place] or len(classes) == 2]
         if odd and not set(objects) & set(whites):
             return (
-                f"{masks[objects[0]]} holds {_listed(holds[objects[0]])}, {masks[odd[0]]} {_listed(holds[odd[0]])}, and no"
-                f" mask {white} beside {'another class' if len(classes) > 2 else classes[1]}: is it ignored, or a class in"
-                f" {len(whites)} of {len(holds)} masks? Save all masks with the same numbers, or name the classes in a"
-                f' JSON file (data.classes=FILE): "ignore": [{white}], or "ids": [{classes[1]}, {white}] for a class.'
+                f"{both(objects[0], odd[0])}, and no mask {white} beside"
+                f" {second if second == last else 'another class'}: is it ignored, or a class in {len(whites)} of"
+                f" {len(holds)} masks? Save all masks with the same numbers, or say it in a JSON class file"
+                f' (data.classes=FILE): "ignore": [{white}], or "ids": [{second}, {white}] for one class.'
             )
-    if classes == list(range(first, last + 1)) and last - first >= 2:
-        low, high = (
-            [place for place, found in enumerate(holds) if found - set(ignored) == set(kind)]
-            for kind in (classes[:-1], classes[1:])
+    low, high = (
+        [place for place, found in enumerate(holds) if found.difference(ignored) == set(kind)]
+        for kind in (classes[:-1], classes[1:])
+    )
+    consecutive = len(classes) > 2 and last - first == len(classes) - 1
+    if consecutive and low and high and not any({first, last} <= found for found in holds):
+        return (
+            f"{both(low[0], high[0])}, and no mask {first} beside {last}: do the numbers of some masks begin at"
+            f" {first}, of others at {first + 1}? Save all masks with the same numbers, or name the classes"
+            " (data.classes=FILE) if all are right."
         )
-        if low and high and not any({first, last} <= found for found in holds):
-            return (
-                f"{masks[low[0]]} holds {_listed(holds[low[0]])}, {masks[high[0]]} {_listed(holds[high[0]])}, and no mask"
-                f" {first} beside {last}: do the numbers of some masks begin at {first}, of others at {first + 1}? Save all"
-                " masks with the same numbers, or name the classes (data.classes=FILE) if all are right."
-            )
     return ""
 
 

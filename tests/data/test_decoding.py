@@ -24,9 +24,8 @@ from acfnet_tf.export.image_bytes import decode_upright
 from acfnet_tf.serving import connection
 
 RNG = np.random.default_rng(0)
-PHOTO = np.asarray(
-    Image.fromarray(RNG.integers(0, 256, (16, 16, 3), np.uint8)).resize((67, 45), Image.Resampling.BICUBIC)
-)
+NOISE = Image.fromarray(RNG.integers(0, 256, (16, 16, 3), np.uint8))
+PHOTO = np.asarray(NOISE.resize((67, 45), Image.Resampling.BICUBIC))
 CLASSES = numbered_classes(4)
 IN_GRAPH = ("JPEG", "PNG", "BMP", *(["WEBP"] if hasattr(tf.io, "decode_webp") else []))
 
@@ -114,7 +113,7 @@ def test_jpegs_that_store_rgb_or_several_pictures(trained) -> None:
 @pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
 @pytest.mark.parametrize("color_type", [0, 2, 3, 4, 6])
 def test_pngs(trained, bits: int, color_type: int) -> None:
-    if bits < 8 and color_type in (2, 4, 6) or (bits, color_type) == (16, 3):
+    if (bits < 8 and color_type in (2, 4, 6)) or (bits, color_type) == (16, 3):
         return  # there are none
     channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[color_type]
     pixels = RNG.integers(0, 2**bits, (9, 13, channels), np.uint16)

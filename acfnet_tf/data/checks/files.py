@@ -139,8 +139,8 @@ def _wrong_sizes(pairs: Sequence[Pair]) -> Iterator[Finding]:
     rotated = sum(image.orientation >= 5 and image.size == mask.size[::-1] for image, mask in bad)
     if rotated:
         message += (
-            f" {rotated} of them fit the image as it is stored, but it is turned as its EXIF orientation says: save these"
-            " images without EXIF, or draw the masks on the turned images."
+            f" {rotated} of them fit the image as it is stored, but it is turned as its EXIF orientation says: save"
+            " these images without EXIF, or draw the masks on the turned images."
         )
     details = tuple(f"{mask.file}: {_size(mask.size)}, but {image.file} is {_size(image.size)}" for image, mask in bad)
     yield Finding("error", "size_mismatch", message, details)
