@@ -16,6 +16,9 @@ JPEG_START = b"\xff\xd8\xff"
 DECODING = 2
 """Counts up when the pixels of a file change, so that nothing decoded before is taken for them."""
 
+_TOO_MANY_PIXELS, _LONGEST_SIDE = 2**29, 1_000_000
+"""For TensorFlow, and for the libpng in it."""
+
 GREY_8_BIT = b"\x08\x00"
 """Bytes 24 and 25, bit depth and colour type, of a PNG with one 8-bit channel."""
 
@@ -40,10 +43,25 @@ def decode_stored(content: tf.Tensor) -> tf.Tensor:
     )
 
 
-def _may_be_turned(content: tf.Tensor) -> tf.Tensor:
-    """Whether a JPEG or PNG may have an EXIF part, () bool. It is found in a twentieth of the time of decoding."""
-    mark = tf.where(tf.strings.substr(content, 0, 16) == PNG_START, "eXIf", "Exif")
-    return tf.size(tf.strings.split(content, mark)) > 1
+def _is_plain(content: tf.Tensor) -> tf.Tensor:
+    """Whether a file is a JPEG or PNG, without EXIF that may turn it, and not too large for TensorFlow; () bool.
+
+    EXIF is found in a twentieth of the time of decoding.
+    """
+    is_png = tf.strings.substr(content, 0, 16) == PNG_START
+
+    def is_plain() -> tf.Tensor:
+        mark = tf.where(is_png, "eXIf", "Exif")
+        sides = tf.cond(
+            is_png,
+            lambda: tf.io.decode_raw(tf.strings.substr(content, 16, 8), tf.int32, little_endian=False),
+            lambda: tf.image.extract_jpeg_shape(content)[:2],
+        )
+        pixels = tf.reduce_prod(tf.cast(sides, tf.float64))
+        fits = (pixels < _TOO_MANY_PIXELS) & (tf.reduce_max(sides) <= _LONGEST_SIDE)
+        return fits & (tf.size(tf.strings.split(content, mark)) == 1)
+
+    return tf.cond(is_png | (tf.strings.substr(content, 0, 3) == JPEG_START), is_plain, lambda: False)
 
 
 class Decoder:
@@ -86,10 +104,8 @@ class Decoder:
 
     def _image(self, index: tf.Tensor) -> tf.Tensor:
         content = self._read_image(index)
-        start = tf.strings.substr(content, 0, 16)
-        common = (start == PNG_START) | (tf.strings.substr(start, 0, 3) == JPEG_START)
         image = tf.cond(
-            common & ~_may_be_turned(content),
+            _is_plain(content),
             lambda: decode_stored(content),
             lambda: tf.py_function(lambda data, i: image_of(data.numpy(), self._images[i]), [content, index], tf.uint8),
         )
@@ -110,7 +126,7 @@ class Decoder:
         # Of others, decode_png would make some grey or other without a word: of palettes, colours, 2 or 16 bits.
         header = tf.strings.substr(content, 0, 16) + tf.strings.substr(content, 24, 2)
         values = tf.cond(
-            (header == PNG_START + GREY_8_BIT) & ~_may_be_turned(content),
+            (header == PNG_START + GREY_8_BIT) & _is_plain(content),
             lambda: tf.cast(tf.io.decode_png(content, channels=1)[..., 0], dtype),
             by_pillow,
         )

@@ -126,7 +126,7 @@ def find_mixture(masks: Sequence[object], values: Sequence[np.ndarray], ignored:
         odd = [place for place in whites if first in holds[place] or len(classes) == 2]
         if odd and not set(objects) & set(whites):
             return (
-                f"{both(objects[0], odd[0])}, and no mask {white} beside"
+                f"{both(objects[0], odd[0])}, and no mask holds {white} beside"
                 f" {second if second == last else 'another class'}: is it ignored, or a class in {len(whites)} of"
                 f" {len(holds)} masks? Save all masks with the same numbers, or say it in a JSON class file"
                 f' (data.classes=FILE): "ignore": [{white}], or "ids": [{second}, {white}] for one class.'
@@ -138,7 +138,7 @@ def find_mixture(masks: Sequence[object], values: Sequence[np.ndarray], ignored:
     consecutive = len(classes) > 2 and last - first == len(classes) - 1
     if consecutive and low and high and not any({first, last} <= found for found in holds):
         return (
-            f"{both(low[0], high[0])}, and no mask {first} beside {last}: do the numbers of some masks begin at"
+            f"{both(low[0], high[0])}, and no mask holds {first} beside {last}: do the numbers of some masks begin at"
             f" {first}, of others at {first + 1}? Save all masks with the same numbers, or name the classes"
             " (data.classes=FILE) if all are right."
         )

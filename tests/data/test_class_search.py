@@ -104,15 +104,15 @@ def masks_of(root: Path, *kinds: list[int]) -> None:
 @pytest.mark.parametrize(
     ("kinds", "says"),
     [
-        ([[0, 1], [0, 1], [0, 255], [0]], "0.png holds 0 and 1, {}2.png 0 and 255, and no mask 255 beside 1"),
-        ([[0, 128], [0, 255]], "0.png holds 0 and 128, {}1.png 0 and 255, and no mask 255 beside 128"),
-        ([[0, 1], [255, 255]], "0.png holds 0 and 1, {}1.png 255, and no mask 255 beside 1"),
+        ([[0, 1], [0, 1], [0, 255], [0]], "0.png holds 0 and 1, {}2.png 0 and 255, and no mask holds 255 beside 1"),
+        ([[0, 128], [0, 255]], "0.png holds 0 and 128, {}1.png 0 and 255, and no mask holds 255 beside 128"),
+        ([[0, 1], [255, 255]], "0.png holds 0 and 1, {}1.png 255, and no mask holds 255 beside 1"),
         (
             [[0, 2, 3], [0, 1], [0, 255]],
-            "holds 0, 2 and 3, {}2.png 0 and 255, and no mask 255 beside another class",
+            "holds 0, 2 and 3, {}2.png 0 and 255, and no mask holds 255 beside another class",
         ),
-        ([[0, 1], [1, 2], [0]], "0.png holds 0 and 1, {}1.png 1 and 2, and no mask 0 beside 2"),
-        ([[1, 2, 3], [0, 1, 2, 255]], "1.png holds 0, 1, 2 and 255, {}0.png 1, 2 and 3, and no mask 0 beside 3"),
+        ([[0, 1], [1, 2], [0]], "0.png holds 0 and 1, {}1.png 1 and 2, and no mask holds 0 beside 2"),
+        ([[1, 2, 3], [0, 1, 2, 255]], "1.png holds 0, 1, 2 and 255, {}0.png 1, 2 and 3, and no mask holds 0 beside 3"),
     ],
 )
 def test_masks_of_two_kinds_are_refused_unless_a_class_file_says_what_is_meant(

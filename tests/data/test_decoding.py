@@ -234,6 +234,11 @@ def test_pictures_of_any_size_are_read(tmp_path: Path, monkeypatch: pytest.Monke
         Image.open(path)
 
 
+def test_training_reads_what_is_too_long_for_tensorflow(trained) -> None:
+    content = encode(Image.new("1", (1_000_001, 2), 1), "PNG")
+    assert (trained(content) == 255).all()
+
+
 def test_too_little_memory_is_no_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(image: Image.Image) -> None:
         raise MemoryError
