@@ -202,6 +202,7 @@ def check_data(request: Request) -> None:
         first_sample=0,
         last_sample=count,
         order=SampleOrder(len(samples), seed, pixels, data.rare_class_temperature if trained else None),
+        pixel_mean=experiment.model.pixel_mean,
     )
     write_augmented_sheet(augmented.as_numpy_iterator(), source.classes, folder / "augmented.png", count)
     print(f"Samples: {folder / 'samples.png'}; as the network sees them: {folder / 'augmented.png'}")

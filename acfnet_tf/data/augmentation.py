@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from acfnet_tf.config import DataConfig
-
-IMAGE_MEAN = (123.675, 116.28, 103.53)
-"""RGB mean of ImageNet, 0–255. It becomes 0 in the model's normalisation, so padding looks like nothing."""
 
 
 def augment(
@@ -69,19 +68,26 @@ def _nearest(size: tf.Tensor, resized: tf.Tensor) -> tf.Tensor:
     return tf.minimum(tf.cast(places, tf.int32), size - 1)
 
 
-def pad(image: tf.Tensor, label: tf.Tensor, size: tuple[int, int], ignore_label: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Fills up to `size` at the bottom and right, the image with `IMAGE_MEAN`.
+def pad(
+    image: tf.Tensor, label: tf.Tensor, size: tuple[int, int], ignore_label: int, color: Sequence[float]
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Fills up to `size` at the bottom and right.
 
     Args:
         image: (h, w, 3) float32.
         label: (h, w), any integer type.
+        size: of the crop.
+        ignore_label: what the label is filled with.
+        color: what the image is filled with: the model's `pixel_mean`, which its normalisation makes 0, like the zeros
+            that convolutions see around an image.
 
     Returns:
         image (*size, 3) and label (*size), of the same types.
     """
     height, width = tf.unstack(tf.shape(label))
-    right = tf.broadcast_to(IMAGE_MEAN, (height, size[1] - width, 3))
-    bottom = tf.broadcast_to(IMAGE_MEAN, (size[0] - height, size[1], 3))
+    color = tf.constant(color, tf.float32)
+    right = tf.broadcast_to(color, (height, size[1] - width, 3))
+    bottom = tf.broadcast_to(color, (size[0] - height, size[1], 3))
     image = tf.concat([tf.concat([image, right], 1), bottom], 0)
     label = tf.pad(label, [[0, size[0] - height], [0, size[1] - width]], constant_values=ignore_label)
     return tf.ensure_shape(image, (*size, 3)), tf.ensure_shape(label, size)

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from acfnet_tf.data.decoding import Decoder
+from acfnet_tf.data.decoding import DECODING, Decoder
 from acfnet_tf.data.errors import DataError
 from acfnet_tf.data.sample import Sample, fingerprint
 from acfnet_tf.files import replaced
@@ -61,4 +61,4 @@ def cached(
 
 def _key(sample: Sample, coding: str) -> str:
     sources = "|".join(f"{source} {fingerprint(source)}" for source in (sample.image, sample.label))
-    return hashlib.sha256(f"{coding}|{sources}".encode()).hexdigest()[:32]
+    return hashlib.sha256(f"{DECODING}|{coding}|{sources}".encode()).hexdigest()[:32]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 import re
@@ -11,6 +12,7 @@ from typing import Any, Literal
 
 import yaml
 
+from acfnet_tf.data.class_list import read_list
 from acfnet_tf.data.classes import IGNORED, MAX_CLASSES, ClassSet, default_colors, pack_color, unpack_color
 from acfnet_tf.data.errors import DataError
 from acfnet_tf.data.labels.ade20k import ADE20K
@@ -24,11 +26,13 @@ Color = tuple[int, int, int]
 PRESETS = {"cityscapes": CITYSCAPES, "ade20k": ADE20K, "voc": VOC}
 """Classes of well-known data sets, in the masks that these come with; Cityscapes' are labelIds."""
 
-FILE_NAMES = ("classes.txt", "classes.json", "classes.yaml", "classes.yml", "labelmap.txt")
-"""Found in a data folder without being asked for; the last as CVAT exports it."""
+FILE_NAMES = (
+    "classes.txt", "classes.json", "classes.yaml", "classes.yml",
+    "labelmap.txt", "class_dict.csv", "labels.txt", "class_names.txt", "_classes.csv", "train/_classes.csv",
+)  # fmt: skip
+"""Found in a data folder without being asked for; those of the second line as other tools call them."""
 
-_CVAT_LINE = re.compile(r"(?P<name>[^:]+):(?P<color>\d+,\d+,\d+)?:[^:]*:[^:]*")
-_TEXT_LINE = re.compile(r"(?P<name>.+?)(?:[\s,:]+(?P<color>\d+[\s,]+\d+[\s,]+\d+))?")
+_UTF_16 = b"\xff\xfe", b"\xfe\xff"
 
 
 def find_class_file(folder: Path) -> Path | None:
@@ -63,7 +67,7 @@ def read_class_file(path: str | Path, coding: Coding | None = None, ignore: Sequ
     """Reads a class file: a list of names as text, JSON or YAML (by its suffix), or what `ClassSet.to_json` writes.
 
     Args:
-        path: .json, .yaml or .yml; anything else is text, one class a line.
+        path: .json, .yaml or .yml; anything else is text, one class a line, or a table.
         coding: what masks store. None: as the file says, or else "index".
         ignore: numbers that index masks may store besides, as `with_ignored` takes them.
 
@@ -82,14 +86,13 @@ def _parse(path: Path) -> dict[str, Any]:
     """The file as {"classes": [{"name": …}, …], "masks": …, "ignore": …}; the classes are not yet checked."""
     content = read_bytes(path)
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode("utf-16" if content.startswith(_UTF_16) else "utf-8-sig")
         if path.suffix.lower() == ".json":
             tree = json.loads(text)
         elif path.suffix.lower() in (".yaml", ".yml"):
             tree = yaml.safe_load(text)
         else:
-            lines = (line.strip() for line in text.splitlines())
-            tree = [_parse_line(line) for line in lines if line and not line.startswith("#")]
+            tree = read_list(text, is_table=path.suffix.lower() in (".csv", ".tsv"))
         if not isinstance(tree, dict):
             tree = {"classes": tree or []}
         _check_keys(tree, ("classes", "masks", "ignore"))
@@ -98,17 +101,11 @@ def _parse(path: Path) -> dict[str, Any]:
         if tree.get("masks") not in (None, "index", "color"):
             raise ValueError(f'"masks" is {tree["masks"]!r}, it must be "index" or "color"')
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not a text file in UTF-8.") from error
-    except (ValueError, yaml.YAMLError, RecursionError) as error:
+        raise DataError(f"{path}: not a text file in UTF-8. If it is text, save it in UTF-8.") from error
+    except (ValueError, csv.Error, yaml.YAMLError, RecursionError) as error:
         raise DataError(f"{path}: {' '.join(str(error).split())}.") from error
     classes = [entry if isinstance(entry, dict) else {"name": entry} for entry in tree["classes"]]
     return {"classes": classes, "masks": tree.get("masks"), "ignore": tree.get("ignore", [])}
-
-
-def _parse_line(line: str) -> dict[str, Any]:
-    """A line of a text file: "name", "name R G B", "name R,G,B" or CVAT's "name:R,G,B:parts:actions"."""
-    name, color = (_CVAT_LINE.fullmatch(line) or _TEXT_LINE.fullmatch(line)).group("name", "color")
-    return {"name": name.strip()} | ({"color": [int(part) for part in re.findall(r"\d+", color)]} if color else {})
 
 
 def _class_set(entries: list[dict[str, Any]], ignore: Any, coding: Coding) -> ClassSet:
@@ -145,7 +142,8 @@ def _color_and_values(entry: dict[str, Any], index: int, color: Color, coding: C
     ids = entry.get("ids", entry.get("id"))
     if "color" in entry:
         color = _color(entry["color"])
-    if ids is not None:
+    by_color = coding == "color" and "color" in entry and isinstance(ids, int)  # tables have both, for either coding
+    if ids is not None and not by_color:
         owned = _values(ids, coding)
         if coding == "color" and "color" not in entry and owned:
             color = unpack_color(owned[0])

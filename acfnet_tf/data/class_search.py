@@ -19,7 +19,7 @@ from acfnet_tf.data.class_file import (
 from acfnet_tf.data.classes import ClassSet, default_colors, pack_color, unpack_color
 from acfnet_tf.data.errors import DataError
 from acfnet_tf.data.reading import Source, read_values
-from acfnet_tf.data.statistics import all_values, count_values
+from acfnet_tf.data.statistics import all_values, count_values, find_mixture
 
 MOST_FOUND = 256
 """More classes than these are not believed without a class file."""
@@ -100,12 +100,16 @@ def _coding_of(mask: Source) -> Coding:
 def _classes_in(masks: Sequence[Source], config: DataConfig, root: Path) -> tuple[ClassSet, str]:
     """A class for each value that occurs in the masks and is not ignored."""
     coding = config.masks or _coding_of(masks[0])
-    found = all_values(count_values(masks, coding, root, skip_bad=config.on_bad_file == "skip")).tolist()
+    counts = count_values(masks, coding, root, skip_bad=config.on_bad_file == "skip")
+    found = all_values(counts).tolist()
     if found == [BLACK, 255 if coding == "index" else WHITE]:
         note = "The masks are black and white: two classes, and white is not ignored."
         return ClassSet(("background", "foreground"), default_colors(2), {found[0]: 0, found[1]: 1}, coding), note
     if coding == "color" and _all_grey(np.array(found)):
         raise DataError(f"{masks[0]}: an RGB picture. {SAVED_AS_RGB}")
+    mixture = coding == "index" and find_mixture(masks, [values for values, _ in counts], config.ignore)
+    if mixture:
+        raise DataError(f"{root}: its masks seem to be of two kinds. {mixture}")
     values = [value for value in found if coding == "color" or value not in config.ignore]
     if len(values) < 2:
         shown = "one class" if values else "ignored pixels"

@@ -1,4 +1,4 @@
-"""Decodes samples in TensorFlow, for training: the same pixels and values as `reading.py`."""
+"""Decodes samples in TensorFlow, for training and exported models: the same pixels and values as `reading.py`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,55 @@ from acfnet_tf.data.reading import PNG_START, image_of, values_of
 from acfnet_tf.data.sample import Piece, Sample, read_bytes
 
 JPEG_START = b"\xff\xd8\xff"
+DECODING = 2
+"""Counts up when the pixels of a file change, so that nothing decoded before is taken for them."""
+
+_TOO_MANY_PIXELS, _LONGEST_SIDE = 2**29, 1_000_000
+"""For TensorFlow, and for the libpng in it."""
+
 GREY_8_BIT = b"\x08\x00"
 """Bytes 24 and 25, bit depth and colour type, of a PNG with one 8-bit channel."""
+
+
+def decode_stored(content: tf.Tensor) -> tf.Tensor:
+    """A JPEG, PNG or BMP as RGB, without turning it.
+
+    Args:
+        content: () string, the file.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        tf.errors.InvalidArgumentError: damaged; when the graph runs.
+    """
+    return tf.cond(
+        tf.strings.substr(content, 0, 3) == JPEG_START,
+        # Pillow decodes accurately, TensorFlow does not unless it is asked to.
+        lambda: tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE"),
+        lambda: tf.io.decode_image(content, channels=3, expand_animations=False),
+    )
+
+
+def _is_plain(content: tf.Tensor) -> tf.Tensor:
+    """Whether a file is a JPEG or PNG, without EXIF that may turn it, and not too large for TensorFlow; () bool.
+
+    EXIF is found in a twentieth of the time of decoding.
+    """
+    is_png = tf.strings.substr(content, 0, 16) == PNG_START
+
+    def is_plain() -> tf.Tensor:
+        mark = tf.where(is_png, "eXIf", "Exif")
+        sides = tf.cond(
+            is_png,
+            lambda: tf.io.decode_raw(tf.strings.substr(content, 16, 8), tf.int32, little_endian=False),
+            lambda: tf.image.extract_jpeg_shape(content)[:2],
+        )
+        pixels = tf.reduce_prod(tf.cast(sides, tf.float64))
+        fits = (pixels < _TOO_MANY_PIXELS) & (tf.reduce_max(sides) <= _LONGEST_SIDE)
+        return fits & (tf.size(tf.strings.split(content, mark)) == 1)
+
+    return tf.cond(is_png | (tf.strings.substr(content, 0, 3) == JPEG_START), is_plain, lambda: False)
 
 
 class Decoder:
@@ -57,13 +104,10 @@ class Decoder:
 
     def _image(self, index: tf.Tensor) -> tf.Tensor:
         content = self._read_image(index)
-        start = tf.strings.substr(content, 0, 16)
         image = tf.cond(
-            (start == PNG_START) | (tf.strings.substr(start, 0, 3) == JPEG_START),
-            lambda: tf.io.decode_image(content, channels=3, expand_animations=False),
-            lambda: tf.py_function(
-                lambda data, i: image_of(data.numpy(), self._images[i], upright=False), [content, index], tf.uint8
-            ),
+            _is_plain(content),
+            lambda: decode_stored(content),
+            lambda: tf.py_function(lambda data, i: image_of(data.numpy(), self._images[i]), [content, index], tf.uint8),
         )
         return tf.ensure_shape(image, (None, None, 3))
 
@@ -82,7 +126,7 @@ class Decoder:
         # Of others, decode_png would make some grey or other without a word: of palettes, colours, 2 or 16 bits.
         header = tf.strings.substr(content, 0, 16) + tf.strings.substr(content, 24, 2)
         values = tf.cond(
-            header == PNG_START + GREY_8_BIT,
+            (header == PNG_START + GREY_8_BIT) & _is_plain(content),
             lambda: tf.cast(tf.io.decode_png(content, channels=1)[..., 0], dtype),
             by_pillow,
         )

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 import tensorflow as tf
 
-from acfnet_tf.config import DataConfig
+from acfnet_tf.config import PIXEL_MEAN, DataConfig
 from acfnet_tf.data.augmentation import augment, pad
 from acfnet_tf.data.cache import cached
 from acfnet_tf.data.classes import ClassSet
@@ -34,6 +34,7 @@ def training_dataset(
     last_sample: int,
     rows: range | None = None,
     order: SampleOrder | None = None,
+    pixel_mean: Sequence[float] = PIXEL_MEAN,
 ) -> tf.data.Dataset:
     """Batches of augmented samples first_sample ≤ g < last_sample, in order; a last incomplete batch is dropped.
 
@@ -47,6 +48,7 @@ def training_dataset(
         batch_size: of the global batch, of which `first_sample` begins one.
         rows: which samples of every global batch to read, all by default; the others are not touched.
         order: which file each sample is; every file once an epoch by default.
+        pixel_mean: of the model; what a crop has beyond its image is of this colour.
 
     Returns:
         A dataset of {"image": (batch, h, w, 3) float32 RGB in 0–255, "label": (batch, h, w) of `classes.label_type`,
@@ -77,7 +79,7 @@ def training_dataset(
         label = labels_of(values)
         known = tf.reduce_all(label != classes.unknown_label)
         with tf.control_dependencies([tf.debugging.Assert(known, ["values that are in no class in", names[file]])]):
-            image, label = pad(image, label, config.crop_size, classes.ignore_label)
+            image, label = pad(image, label, config.crop_size, classes.ignore_label, pixel_mean)
         return {"image": image, "label": label, "index": index}
 
     rows = rows or range(batch_size)

@@ -1,17 +1,24 @@
 """Reads single images and masks in Python, and says in one line what is wrong with a file.
 
-Training reads common PNG and JPEG files in TensorFlow (`decoding.py`); these readers serve evaluation, prediction,
-checking, all other formats, and error messages.
+Training and exported models read common files in TensorFlow (`decoding.py`), to the same pixels; these readers serve
+evaluation, prediction, checking, all other formats, and error messages.
+
+Every picture, image or mask, is turned as the orientation in its EXIF part says, or in the tags of a TIFF. Nothing else
+turns a picture: an orientation in XMP or in the texts of a PNG does not count.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import struct
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.errors import DataError
@@ -21,18 +28,17 @@ from acfnet_tf.data.sample import Piece, Sample, read_bytes
 PNG_START = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
 """The first 16 bytes of every PNG. Width and height (4 bytes each) follow, then bit depth and colour type."""
 
+_EXIF = b"Exif\0\0"
+_ORIENTATION, _SHORT, _LONG = 0x0112, 3, 4
+
 Source = str | Path | Piece
 
 
-def read_image(
-    source: Source, *, upright: bool = True, max_pixels: int | None = None, setting: str = "evaluation.max_pixels"
-) -> np.ndarray:
-    """Any picture as RGB: grey, palette, 16-bit and CMYK are converted, transparency is dropped.
+def read_image(source: Source, *, max_pixels: int | None = None, setting: str = "evaluation.max_pixels") -> np.ndarray:
+    """Any picture as RGB, upright: grey, palette, 16-bit and CMYK are converted, transparency is dropped.
 
     Args:
         source: PNG, JPEG, BMP, WebP, TIFF or whatever else Pillow reads.
-        upright: turn the image as its EXIF orientation says. Not for images with masks: those are drawn on the pixels
-            as they are stored, and TensorFlow reads them so in training.
         max_pixels: a larger image is refused before it is decoded.
         setting: which one `max_pixels` is from, to be named then.
 
@@ -42,19 +48,12 @@ def read_image(
     Raises:
         DataError: not there, damaged, too large, or no image.
     """
-    return image_of(read_bytes(source), source, upright=upright, max_pixels=max_pixels, setting=setting)
+    return image_of(read_bytes(source), source, max_pixels=max_pixels, setting=setting)
 
 
-def image_of(
-    content: bytes, source: Source, *, upright: bool, max_pixels: int | None = None, setting: str = ""
-) -> np.ndarray:
+def image_of(content: bytes, source: Source, *, max_pixels: int | None = None, setting: str = "") -> np.ndarray:
     """`read_image` of bytes that were read from `source` already."""
-    image = _decode(source, content, max_pixels, setting)
-    if upright:
-        with contextlib.suppress(
-            Exception
-        ):  # what is written about a picture may be damaged without the picture being so
-            image = ImageOps.exif_transpose(image)
+    image, orientation = _decode(source, content, max_pixels, setting)
     if image.mode.startswith("I;16"):
         # The upper byte, as TensorFlow does; Pillow would clip everything above 255.
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
@@ -62,13 +61,27 @@ def image_of(
         raise DataError(
             f"{source}: pixels of 32 bits have no agreed range. Save the image with 8 or 16 bits a channel."
         )
+    if image.mode == "CMYK":
+        light = 255 - np.asarray(image, np.uint16)
+        image = Image.fromarray((light[..., :3] * light[..., 3:] // 255).astype(np.uint8))  # rounded as TensorFlow does
     if image.mode in ("P", "PA"):
         image = image.convert("RGBA")
-    return np.array(image.convert("RGB"))
+    return np.array(_turned(np.asarray(image.convert("RGB")), orientation), order="C")
+
+
+def read_size(source: Source) -> tuple[int, int]:
+    """Height and width of a picture, upright, without decoding it.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    with open_picture(io.BytesIO(without_texts(read_bytes(source)))) as image:
+        turned = image.format != "TIFF" and stored_orientation(image) >= 5
+        return image.size if turned else image.size[::-1]
 
 
 def read_values(source: Source, coding: str) -> np.ndarray:
-    """What a mask stores; see `ClassSet` for the two codings.
+    """What a mask stores, upright; see `ClassSet` for the two codings.
 
     Args:
         source: PNG, or another format that keeps pixels as they are; not JPEG.
@@ -85,7 +98,11 @@ def read_values(source: Source, coding: str) -> np.ndarray:
 
 def values_of(content: bytes, source: Source, coding: str) -> np.ndarray:
     """`read_values` of bytes that were read from `source` already."""
-    image = _decode(source, content)
+    image, orientation = _decode(source, content)
+    return np.ascontiguousarray(_turned(_stored_values(image, content, source, coding), orientation))
+
+
+def _stored_values(image: Image.Image, content: bytes, source: Source, coding: str) -> np.ndarray:
     if image.format in ("JPEG", "MPO", "JPEG2000"):
         raise DataError(f"{source}: a {image.format} cannot be a mask: it does not keep values. Save masks as PNG.")
     if coding == "color":
@@ -166,7 +183,7 @@ def load_sample(sample: Sample, classes: ClassSet) -> tuple[np.ndarray, np.ndarr
     """
     if sample.label is None:
         raise DataError(f"{sample.image}: has no mask.")
-    image, label = read_image(sample.image, upright=False), read_label(sample.label, classes)
+    image, label = read_image(sample.image), read_label(sample.label, classes)
     if image.shape[:2] != label.shape:
         (image_height, image_width), (height, width) = image.shape[:2], label.shape
         raise DataError(
@@ -176,21 +193,110 @@ def load_sample(sample: Sample, classes: ClassSet) -> tuple[np.ndarray, np.ndarr
     return image, label
 
 
-def _decode(source: Source, content: bytes, max_pixels: int | None = None, setting: str = "") -> Image.Image:
-    """The picture, fully decoded."""
+@contextlib.contextmanager
+def open_picture(file: str | BinaryIO) -> Iterator[Image.Image]:
+    """`Image.open` of pictures of any size: what is too large is said by our settings, not by Pillow's limit.
+
+    That limit is one for the whole process. It stands again when the last of these contexts is left.
+    """
+    _any_size(+1)
+    try:
+        with Image.open(file) as image:
+            yield image
+    finally:
+        _any_size(-1)
+
+
+_limit_lock, _limits = threading.Lock(), []
+
+
+def _any_size(change: int) -> None:
+    with _limit_lock:
+        if change > 0:
+            _limits.append(Image.MAX_IMAGE_PIXELS)
+            Image.MAX_IMAGE_PIXELS = None
+        else:
+            limit = _limits.pop()
+            if not _limits:
+                Image.MAX_IMAGE_PIXELS = limit
+
+
+def stored_orientation(image: Image.Image) -> int:
+    """The orientation, 1–8, from which an opened picture is to be turned; 1, upright, where there is none.
+
+    `acfnet_tf.export.orientation` reads the same in TensorFlow. Of a decoded TIFF it is 1: Pillow has turned it.
+    """
+    if image.format == "TIFF":
+        orientation = image.tag_v2.get(_ORIENTATION, 1)
+        return orientation if orientation in range(1, 9) else 1
+    exif = image.info.get("exif", b"")
+    if image.format == "PNG":
+        exif = exif.removeprefix(_EXIF)  # which Pillow puts there
+    for _ in range(2):  # some programs write the start of JPEG's segment in other formats too, or twice
+        exif = exif.removeprefix(_EXIF)
+    order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
+    if not order or len(exif) < 8:
+        return 1
+    (table,) = struct.unpack_from(f"{order}I", exif, 4)
+    entries = int.from_bytes(exif[table : table + 2], "little" if order == "<" else "big")
+    for at in range(table + 2, min(table + 2 + 12 * entries, len(exif) - 11), 12):
+        tag, kind, count = struct.unpack_from(f"{order}HHI", exif, at)
+        if tag == _ORIENTATION and kind in (_SHORT, _LONG) and count == 1:
+            (value,) = struct.unpack_from(order + ("H" if kind == _SHORT else "I"), exif, at + 8)
+            return value if value in range(1, 9) else 1
+    return 1
+
+
+def _turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
+    """(H, W, …) as stored to (H, W, …) or (W, H, …) as it is to be seen; a view."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels[::-1] if orientation in (3, 4, 7, 8) else pixels
+
+
+def _decode(
+    source: Source, content: bytes, max_pixels: int | None = None, setting: str = ""
+) -> tuple[Image.Image, int]:
+    """The picture, fully decoded, and the orientation from which it still has to be turned."""
     if not content:
         raise DataError(f"{source}: the file is empty.")
+    content = without_texts(content)
     try:
-        # Checksums of PNG chunks: decoding alone does not look at them, TensorFlow does.
-        Image.open(io.BytesIO(content)).verify()
-        image = Image.open(io.BytesIO(content))
-        if max_pixels is None or image.width * image.height <= max_pixels:
+        with open_picture(io.BytesIO(content)) as image:
+            # Checksums of PNG chunks: decoding alone does not look at them, TensorFlow does.
+            image.verify()
+        with open_picture(io.BytesIO(content)) as image:
+            if max_pixels is not None and image.width * image.height > max_pixels:
+                size = f"{image.width}×{image.height}"
+                raise DataError(f"{source}: {size} are more than {max_pixels:,} pixels ({setting}).")
+            image.info.pop("xmp", None)  # or Pillow would turn a TIFF as it says
             image.load()
+            return image, stored_orientation(image)
+    except DataError:
+        raise
+    except MemoryError as error:
+        raise DataError(f"{source}: {image.width}×{image.height} pixels do not fit into the free memory.") from error
     except Image.UnidentifiedImageError as error:
         raise DataError(f"{source}: not an image.") from error
     except Exception as error:  # Pillow answers damaged files with exceptions of many kinds, not only OSError.
         reason = " ".join(str(error).split())
         raise DataError(f"{source}: damaged or cut off ({reason}). Copy or unpack it again.") from error
-    if max_pixels is not None and image.width * image.height > max_pixels:
-        raise DataError(f"{source}: {image.width}×{image.height} are more than {max_pixels:,} pixels ({setting}).")
-    return image
+
+
+def without_texts(png: bytes) -> bytes:
+    """The chunks of a PNG that make the picture, and its EXIF, put before the pixels; another file is not changed.
+
+    Pillow refuses pictures about which much is written, or something damaged. TensorFlow does not look at it.
+    """
+    if not png.startswith(PNG_START):
+        return png
+    chunks, at, kind = [png[:8]], 8, b""
+    while at < len(png) and kind != b"IEND":
+        end = at + 12 + int.from_bytes(png[at : at + 4], "big")
+        kind = png[at + 4 : at + 8]
+        if kind[:1].isupper() or kind in (b"tRNS", b"eXIf"):  # critical ones begin with a capital
+            chunks.insert(2 if kind == b"eXIf" else len(chunks), png[at:end])
+        at = end
+    return b"".join(chunks)

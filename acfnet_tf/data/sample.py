@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import zlib
 from collections.abc import Callable
@@ -91,11 +90,6 @@ def read_bytes(source: str | Path | Piece) -> bytes:
     if zlib.crc32(content) != source.crc:
         raise DataError(f"{source}: damaged, its checksum does not match. Copy it again, or delete and prepare it.")
     return content
-
-
-def open_source(source: str | Piece) -> str | io.BytesIO:
-    """What Pillow opens; of a file, it can then read the header only."""
-    return io.BytesIO(read_bytes(source)) if isinstance(source, Piece) else source
 
 
 def fingerprint(source: str | Path | Piece) -> str:

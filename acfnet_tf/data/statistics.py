@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -95,6 +95,62 @@ def count_in(values: np.ndarray) -> ValueCounts:
 def all_values(counts: Sequence[ValueCounts]) -> np.ndarray:
     """(K,) int64: every value that occurs in any mask, ascending."""
     return np.unique(np.concatenate([values for values, _ in counts])) if counts else np.zeros(0, np.int64)
+
+
+def find_mixture(masks: Sequence[object], values: Sequence[np.ndarray], ignored: Collection[int]) -> str:
+    """Whether a number means one thing in some masks and another in others; then what to tell the user, or else "".
+
+    - Masks of 0 and 255, in which 255 is the foreground, among masks of 0 and 1, in which it is ignored: no mask then
+      holds 255 beside a class other than the first.
+    - Masks of 1 … N among masks of 0 … N−1: no mask then holds 0 and N, and some of either kind hold all of theirs.
+
+    Args:
+        masks: what messages call them.
+        values: (K,) of each, numbers that occur in it, ascending.
+        ignored: numbers that are no class.
+    """
+    holds = [set(found.tolist()) for found in values]
+    everything = set().union(*holds)
+    classes = sorted(everything.difference(ignored))
+    if len(classes) < 2:
+        return ""
+    first, second, last = classes[0], classes[1], classes[-1]
+
+    def both(one: int, other: int) -> str:
+        return f"{masks[one]} holds {_listed(holds[one])}, {masks[other]} {_listed(holds[other])}"
+
+    objects = [place for place, found in enumerate(holds) if found.intersection(classes[1:])]
+    for white in sorted(value for value in everything.intersection(ignored) if value > last):
+        whites = [place for place, found in enumerate(holds) if white in found]
+        # Of several classes, a mask of nothing but 255 is an image that is ignored.
+        odd = [place for place in whites if first in holds[place] or len(classes) == 2]
+        if odd and not set(objects) & set(whites):
+            return (
+                f"{both(objects[0], odd[0])}, and no mask holds {white} beside"
+                f" {second if second == last else 'another class'}: is it ignored, or a class in {len(whites)} of"
+                f" {len(holds)} masks? Save all masks with the same numbers, or say it in a JSON class file"
+                f' (data.classes=FILE): "ignore": [{white}], or "ids": [{second}, {white}] for one class.'
+            )
+    low, high = (
+        [place for place, found in enumerate(holds) if found.difference(ignored) == set(kind)]
+        for kind in (classes[:-1], classes[1:])
+    )
+    consecutive = len(classes) > 2 and last - first == len(classes) - 1
+    if consecutive and low and high and not any({first, last} <= found for found in holds):
+        return (
+            f"{both(low[0], high[0])}, and no mask holds {first} beside {last}: do the numbers of some masks begin at"
+            f" {first}, of others at {first + 1}? Save all masks with the same numbers, or name the classes"
+            " (data.classes=FILE) if all are right."
+        )
+    return ""
+
+
+def _listed(values: Collection[int]) -> str:
+    """ "0 and 255", "0, 1 and 2"; of many, the first and the last."""
+    shown = [str(value) for value in sorted(values)]
+    if len(shown) > 6:
+        shown = [", ".join(shown[:3]) + ", …", shown[-1]]
+    return " and ".join(filter(None, (", ".join(shown[:-1]), shown[-1])))
 
 
 def class_pixels(

@@ -14,11 +14,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from PIL import Image
-
 from acfnet_tf._version import __version__
 from acfnet_tf.config import EvaluationConfig
-from acfnet_tf.data.sample import Sample, open_source
+from acfnet_tf.data.reading import read_size
+from acfnet_tf.data.sample import Sample
 from acfnet_tf.evaluation.evaluate import Evaluation
 from acfnet_tf.evaluation.report_text import report_text
 from acfnet_tf.files import write_atomically
@@ -98,8 +97,7 @@ def _conditions(inference: EvaluationConfig, samples: Sequence[Sample], split: s
     """What the numbers depend on, by name."""
     sizes: Counter[str] = Counter()
     for sample in samples:
-        with Image.open(open_source(sample.image)) as image:  # reads the header only
-            sizes[f"{image.height}×{image.width}"] += 1
+        sizes["×".join(map(str, read_size(sample.image)))] += 1
     versions = {"acfnet_tf": __version__, "python": platform.python_version()}
     versions |= {name: metadata.version(name) for name in _PACKAGES}
     return {

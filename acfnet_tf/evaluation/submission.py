@@ -55,7 +55,7 @@ def write_submission(
     files = []
     for sample in tqdm(samples, "Predicting", unit="image", disable=not progress):
         file = output_dir / f"{sample.name}_labelIds.png"
-        Image.fromarray(LABEL_IDS[predictor(read_image(sample.image, upright=False))]).save(file)
+        Image.fromarray(LABEL_IDS[predictor(read_image(sample.image))]).save(file)
         files.append(file)
     if archive:
         with zipfile.ZipFile(output_dir.with_name(f"{output_dir.name}.zip"), "w", zipfile.ZIP_STORED) as archive_file:

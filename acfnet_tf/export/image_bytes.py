@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from acfnet_tf.data.decoding import JPEG_START, decode_stored
 from acfnet_tf.data.reading import PNG_START
 from acfnet_tf.export.image_header import number, padded, starts
 from acfnet_tf.export.orientation import jpeg_exif, orientation, png_exif, turn_upright, webp_exif
@@ -39,15 +40,11 @@ def decode_upright(content: tf.Tensor, max_pixels: int, name: tf.Tensor | str = 
         fits = assert_fits(height, width, max_pixels, name)
     with tf.control_dependencies([fits]):
         content = tf.identity(content)
-    image = tf.switch_case(
-        kind,
-        {
-            # Pillow decodes accurately, TensorFlow does not unless it is asked to.
-            _JPEG: lambda: tf.io.decode_jpeg(content, channels=3, dct_method="INTEGER_ACCURATE"),
-            # Of WebP, TensorFlow gives all channels or refuses.
-            _WEBP: lambda: tf.io.decode_image(content, channels=0, expand_animations=False)[..., :3],
-        },
-        default=lambda: tf.io.decode_image(content, channels=3, expand_animations=False),
+    image = tf.cond(
+        kind == _WEBP,
+        # Of WebP, TensorFlow gives all channels or refuses.
+        lambda: tf.io.decode_image(content, channels=0, expand_animations=False)[..., :3],
+        lambda: decode_stored(content),
     )
     exif = tf.switch_case(
         kind,
@@ -73,7 +70,7 @@ def _kind(data: tf.Tensor) -> tf.Tensor:
     plain = (header >= 40) & ((bits == 24) | (bits == 32)) & (compression == 0)
     kind = tf.constant(_OTHER)
     for value, holds in {
-        _JPEG: starts(data, 0, b"\xff\xd8\xff"),
+        _JPEG: starts(data, 0, JPEG_START),
         _PNG: starts(data, 0, PNG_START),
         _WEBP: webp & still,
         _BMP: starts(data, 0, b"BM") & plain,

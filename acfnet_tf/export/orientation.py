@@ -15,7 +15,7 @@ _MAX_SEGMENTS = 10_000
 
 
 def orientation(exif: tf.Tensor) -> tf.Tensor:
-    """The EXIF orientation as Pillow reads it; 1, upright, if there is none or it is damaged.
+    """The orientation as `acfnet_tf.data.reading.stored_orientation` reads it; 1, upright, if there is none.
 
     Args:
         exif: (bytes,) uint8, from one of the functions below; may be empty.

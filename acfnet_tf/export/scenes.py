@@ -41,7 +41,7 @@ def read_scenes(samples: Sequence[Sample], classes: ClassSet, max_pixels: int) -
     """
     for sample in samples:
         if sample.label is None:
-            scene = Scene(sample.name, read_image(sample.image, upright=False), None)
+            scene = Scene(sample.name, read_image(sample.image), None)
         else:
             scene = Scene(sample.name, *load_sample(sample, classes))
         height, width = scene.image.shape[:2]

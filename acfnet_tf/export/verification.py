@@ -13,6 +13,7 @@ import tensorflow as tf
 from PIL import Image
 
 from acfnet_tf.config import UserError
+from acfnet_tf.data.reading import open_picture
 from acfnet_tf.export.graph import conversion, float32, plain_forward
 from acfnet_tf.export.runtimes import Run, open_runtime
 from acfnet_tf.export.scenes import Scene
@@ -93,7 +94,8 @@ def verify_saved_model(folder: Path, predictor: Predictor, scenes: Sequence[Scen
         (png,) = signatures["serving_default"](image_bytes=tf.constant([_png(image)]))["label_png_bytes"].numpy()
         answer = signatures["predict_probabilities" if exact else "predict_tensor"](images=tf.constant(image[None]))
         values = answer["probabilities" if exact else "confidence"][0].numpy()
-        return {"labels": np.asarray(Image.open(io.BytesIO(png))), "values": values if exact else values / 255}
+        with open_picture(io.BytesIO(png)) as picture:
+            return {"labels": np.asarray(picture), "values": values if exact else values / 255}
 
     def expected(image: np.ndarray) -> dict[str, np.ndarray]:
         labels, values = (maps(image, ["fine"])["fine"] for maps in (predictor.labels, predictor.probabilities))

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from acfnet_tf.config import UserError
-from acfnet_tf.data.reading import PNG_START, image_of
+from acfnet_tf.data.reading import PNG_START, image_of, open_picture
 from acfnet_tf.data.sample import read_bytes
 from acfnet_tf.serving.channels import Channel, Failure, GrpcChannel, RestChannel
 
@@ -139,7 +139,7 @@ def _encode(image: ImageSource) -> bytes:
         return _png(image)
     source, content = ("the image", image) if isinstance(image, bytes) else (image, read_bytes(image))
     is_common = content.startswith((PNG_START, b"\xff\xd8\xff"))
-    return content if is_common else _png(image_of(content, source, upright=True))
+    return content if is_common else _png(image_of(content, source))
 
 
 def _png(image: np.ndarray) -> bytes:
@@ -149,7 +149,8 @@ def _png(image: np.ndarray) -> bytes:
 
 
 def _decode(png: bytes) -> np.ndarray:
-    labels = np.asarray(Image.open(io.BytesIO(png)))
+    with open_picture(io.BytesIO(png)) as image:
+        labels = np.asarray(image)
     return (
         labels if labels.dtype == np.uint8 else labels.astype(np.uint16)
     )  # some versions of Pillow read 16 bits as 32

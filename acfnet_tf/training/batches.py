@@ -89,6 +89,7 @@ class Batches:
             last_sample=train.steps * self.size,
             rows=self._rows,
             order=self.order,
+            pixel_mean=self.experiment.model.pixel_mean,
         )
         return iter(dataset)
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from acfnet_tf.config import ConfigError, Experiment
 from acfnet_tf.data.checks.check import check_data
+from acfnet_tf.data.checks.values import MIXTURE
 from acfnet_tf.data.errors import DataError
 from acfnet_tf.data.sample import DataSource
 from acfnet_tf.data.source import open_data
@@ -199,6 +200,9 @@ class _Training:
         result = check_data(dataclasses.replace(source, list_samples=some.get), ["train", "val"], progress=False)
         # Of a rare class, some samples may show nothing.
         faults = [fault for fault in result.findings if fault.severity == "error" and fault.kind != "one_class"]
+        for fault in result.findings:
+            if fault.kind == MIXTURE:
+                self._say(f"Warning: {fault.message}")
         for fault in faults:
             message = " ".join([fault.message, *fault.details[:1]])
             if self.experiment.data.on_bad_file == "stop":

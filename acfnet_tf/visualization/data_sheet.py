@@ -85,7 +85,7 @@ def _read(samples: Iterable[Sample], classes: ClassSet) -> Iterator[Picture]:
     """Those that can be drawn."""
     for sample in samples:
         try:
-            image = read_image(sample.image, upright=False)
+            image = read_image(sample.image)
             values = None if sample.label is None else read_values(sample.label, classes.coding)
         except DataError:
             continue

@@ -9,12 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acfnet_tf.config import DataConfig
-from acfnet_tf.data.augmentation import IMAGE_MEAN, augment, distort_colors, pad
+from acfnet_tf.data.augmentation import augment, distort_colors, pad
+
+PADDING = (127.5, 1.25, 200)
 
 
 def run(image: np.ndarray, label: np.ndarray, seed: int, config: DataConfig) -> tuple[np.ndarray, np.ndarray]:
     image, label = augment(tf.constant(image), tf.constant(label), tf.constant([7, seed], tf.int64), config)
-    image, label = pad(image, label, config.crop_size, 255)
+    image, label = pad(image, label, config.crop_size, 255, PADDING)
     assert image.dtype == tf.float32 and label.dtype == tf.uint8
     return image.numpy(), label.numpy()
 
@@ -43,7 +45,7 @@ def test_shapes_alignment_and_padding(
     inside = label != 255
     height, width = int(inside[:, 0].sum()), int(inside[0].sum())
     assert height >= 1 and width >= 1 and inside[:height, :width].all() and inside.sum() == height * width
-    assert (image[~inside] == np.float32(IMAGE_MEAN)).all()
+    assert (image[~inside] == np.float32(PADDING)).all()
     # The mask holds the column of the nearest source pixel, the image the interpolated one: half a pixel apart at most.
     assert np.abs(image[..., 0][inside] - label[inside]).max() <= 0.5 + 1e-3
     # Padding only where the scaled image is smaller than the crop.

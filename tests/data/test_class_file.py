@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from acfnet_tf.data.class_file import PRESETS, declared_coding, find_class_file, read_class_file
+from acfnet_tf.data.class_file import FILE_NAMES, PRESETS, declared_coding, find_class_file, read_class_file
 from acfnet_tf.data.classes import IGNORED, ClassSet, default_colors, pack_color
 from acfnet_tf.data.errors import DataError
 
@@ -26,6 +26,7 @@ def class_sets(draw: st.DrawFn) -> ClassSet:
     return ClassSet(tuple(names), tuple(colors), values, coding)
 
 
+@settings(deadline=None)
 @given(class_sets())
 def test_what_to_json_writes_reads_back(tmp_path_factory: pytest.TempPathFactory, classes: ClassSet) -> None:
     file = tmp_path_factory.getbasetemp() / "written.json"
@@ -75,6 +76,15 @@ def test_names_alone(tmp_path: Path, name: str, content: str | list) -> None:
 @pytest.mark.parametrize(
     ("name", "content"),
     [
+        ("class_dict.csv", "\ufeffname,r,g,b\r\nroad,255,0,0\r\ntraffic light,0,0,255\r\n"),
+        ("class_dict.csv", '"Name", "R", "G", "B"\n"road", 255, 0, 0\n"traffic light", 0, 0, 255'),
+        ("class_dict.csv", "r;g;b;class\n255;0;0;road\n0;0;255;traffic light"),
+        ("c.csv", "id,label,color,remark\n0,road,#ff0000,\n1,traffic light,#0000ff,lamps"),
+        ("c.csv", "road,255,0,0\ntraffic light,0,0,255"),
+        ("c.txt", "name r g b\nroad 255 0 0\ntraffic light 0 0 255"),
+        ("label_colors.txt", "255 0 0\troad\n0 0 255\ttraffic light"),
+        ("c.txt", "0 road 255 0 0\n1 traffic light 0 0 255"),
+        ("labelmap.txt", "label:color_rgb:parts:actions\nroad:255,0,0::\ntraffic light:0,0,255::"),
         ("c.txt", "road 255 0 0\ntraffic light\t0 0 255"),
         ("c.txt", "road, 255,0,0\ntraffic light 0, 0, 255"),
         ("labelmap.txt", "# label:color_rgb:parts:actions\nroad:255,0,0::\ntraffic light:0,0,255:lamp,pole:on"),
@@ -87,6 +97,67 @@ def test_colours_are_for_pictures_or_what_masks_store(tmp_path: Path, name: str,
     assert read_class_file(file) == ClassSet(PLAIN.names, RED_BLUE, {0: 0, 1: 1})
     values = {pack_color(color): index for index, color in enumerate(RED_BLUE)}
     assert read_class_file(file, "color", ignore=(255,)) == ClassSet(PLAIN.names, RED_BLUE, values, "color")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("_classes.csv", "Pixel Value, Class\n0, road\n3, traffic light"),
+        ("_classes.csv", "\ufeffpixel value,class\r\n3,traffic light\r\n0,road\r\n"),
+        ("_classes.csv", 'Class,"Pixel Value"\n"road",0\n"traffic light",3\n\n'),
+        ("c.csv", "label,name\n0,road\n3,traffic light"),
+        ("objectInfo.csv", "Idx,Ratio,Train,Name\n0,0.1576,11664,road\n3,0.1,6046,traffic light"),
+        ("c.txt", "0: road\n3: traffic light"),
+        ("c.txt", "3 traffic light\n0 road"),
+        ("c.txt", "road,0\ntraffic light,3"),
+        ("c.txt", "road 0\ntraffic light 3"),
+    ],
+)
+def test_numbers_that_a_list_gives_count(tmp_path: Path, name: str, content: str) -> None:
+    classes = read_class_file(write(tmp_path, name, content))
+    assert {value: classes.names[label] for value, label in classes.values.items()} == {0: "road", 3: "traffic light"}
+
+
+def test_names_that_look_like_something_else(tmp_path: Path) -> None:
+    """Those of labelme, of ADE20K, of our own classes without names, and such as begin with a number."""
+    for lines, names in (
+        ("__ignore__\n_background_\ncar", ("_background_", "car")),
+        ("wall\ntelevision, television set, tv, idiot box", ("wall", "television, television set, tv, idiot box")),
+        ("class 1\nclass 2", ("class 1", "class 2")),
+        ("car\n3 wheeler", ("car", "3 wheeler")),
+    ):
+        classes = read_class_file(write(tmp_path, "labels.txt", lines))
+        assert classes.names == names and classes.values == {0: 0, 1: 1}
+    (tmp_path / "c.txt").write_bytes("Straße\nHimmel".encode("utf-16"))
+    assert read_class_file(tmp_path / "c.txt").names == ("Straße", "Himmel")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("c.csv", "foo,bar\n0,road\n1,sky", "'foo,bar', is no header that is known, and not NUMBER NAME as the others"),
+        ("c.csv", "image,mask\na.png,b.png\nc.png,d.png", "'image,mask'"),
+        ("c.csv", "name,weight\nroad,heavy\nsky,light", "no header that is known: 'name,weight'"),
+        ("c.csv", "name,r,g,b\nroad,1,2\nsky,4,5,6", "'road,1,2' does not have the 4 columns"),
+        ("c.csv", "name,id\nroad,1\nsky,two", "'two' is not a whole number"),
+        ("c.csv", "name,id\n", "classes is 0"),
+        ("c.txt", "label\nroad\nsky", "'label', is a header or a class"),
+        ("c.txt", "names:\nroad\nsky", "'names:', is a header or a class"),
+        ("c.txt", "0\n1\n2", "numbers only"),
+        ("c.txt", "a.png\nb.png", "'a.png' is no name"),
+        ("c.txt", "/JPEGImages/a /Masks/a\n/JPEGImages/b /Masks/b", "is no name"),
+        ("README", "Roads\n=====\nThis data set shows roads.", "'=====' is no name"),
+        ("README", "This data set shows roads.\nIt is free to use.", "is no name"),
+        ("c.txt", "<!DOCTYPE html>\n<html>\n404", "'<!DOCTYPE html>' is no name"),
+        ("c.txt", '[\n"road",\n"sky"\n]', "'[' is no name"),
+        ("c.txt", "road\x00\nsky", "not a text file"),
+    ],
+)
+def test_what_is_no_list_of_classes_is_refused(tmp_path: Path, name: str, content: str, says: str) -> None:
+    file = write(tmp_path, name, content)
+    with pytest.raises(DataError) as caught:
+        read_class_file(file)
+    assert str(caught.value).startswith(f"{file}: ") and says in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_class_may_have_several_values(tmp_path: Path) -> None:
@@ -169,7 +240,7 @@ def test_ignored_numbers_must_fit_in_masks(tmp_path: Path) -> None:
         read_class_file(write(tmp_path, "c.txt", "a\nb"), ignore=(-1,))
 
 
-@pytest.mark.parametrize("name", ["classes.txt", "classes.json", "classes.yaml", "classes.yml", "labelmap.txt"])
+@pytest.mark.parametrize("name", [name for name in FILE_NAMES if "/" not in name])
 def test_is_found_in_a_folder(tmp_path: Path, name: str) -> None:
     assert find_class_file(tmp_path) is None
     assert find_class_file(write(tmp_path, name, "a").parent) == tmp_path / name

@@ -93,3 +93,69 @@ def test_masks_without_classes(tmp_path: Path) -> None:
     for file in (tmp_path / "masks").iterdir():
         file.unlink()
     assert "is missing (1 of 1" in message(tmp_path)
+
+
+def masks_of(root: Path, *kinds: list[int]) -> None:
+    """A pair for each kind: its mask holds just these values."""
+    for number, values in enumerate(kinds):
+        write_pairs(root / "images", root / "masks", [f"{number}"], np.array([values], np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("kinds", "says"),
+    [
+        ([[0, 1], [0, 1], [0, 255], [0]], "0.png holds 0 and 1, {}2.png 0 and 255, and no mask holds 255 beside 1"),
+        ([[0, 128], [0, 255]], "0.png holds 0 and 128, {}1.png 0 and 255, and no mask holds 255 beside 128"),
+        ([[0, 1], [255, 255]], "0.png holds 0 and 1, {}1.png 255, and no mask holds 255 beside 1"),
+        (
+            [[0, 2, 3], [0, 1], [0, 255]],
+            "holds 0, 2 and 3, {}2.png 0 and 255, and no mask holds 255 beside another class",
+        ),
+        ([[0, 1], [1, 2], [0]], "0.png holds 0 and 1, {}1.png 1 and 2, and no mask holds 0 beside 2"),
+        ([[1, 2, 3], [0, 1, 2, 255]], "1.png holds 0, 1, 2 and 255, {}0.png 1, 2 and 3, and no mask holds 0 beside 3"),
+    ],
+)
+def test_masks_of_two_kinds_are_refused_unless_a_class_file_says_what_is_meant(
+    tmp_path: Path, kinds: list[list[int]], says: str
+) -> None:
+    masks_of(tmp_path, *kinds)
+    text = message(tmp_path)
+    assert says.format(f"{tmp_path}/masks/") in text and "data.classes=FILE" in text
+    (tmp_path / "classes.json").write_text('["a", {"name": "b", "ids": [1, 128, 255]}, "c", "d"]')
+    classes = open_folder(CONFIG, str(tmp_path)).classes
+    assert classes.values[255] == classes.values[1] == 1
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        [[0, 1, 255], [0, 255], [0, 1]],  # ignored along borders
+        [[0, 1, 2], [0, 2], [255, 255]],  # an image that is ignored
+        [[0, 1], [0, 2], [0, 255, 2]],
+        [[0, 1, 2], [1, 2], [0, 1]],
+        [[0, 255], [255, 255], [0, 0]],
+    ],
+)
+def test_masks_of_one_kind_are_not_refused(tmp_path: Path, kinds: list[list[int]]) -> None:
+    masks_of(tmp_path, *kinds)
+    found = {value for kind in kinds for value in kind}
+    assert len(open_folder(CONFIG, str(tmp_path)).classes) == len(found if len(found) == 2 else found - {255})
+
+
+def test_palette_masks_among_colour_masks_are_named(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "images", tmp_path / "masks", ["a"], COLOR_MASK)
+    write_pairs(tmp_path / "images", tmp_path / "masks", ["b"], INDEX_MASK)
+    text = message(tmp_path)
+    assert f"{tmp_path}/masks/b.png" in text and "data.masks=index" in text
+
+
+@pytest.mark.parametrize("place", ["_classes.csv", "train/_classes.csv"])
+def test_roboflow_export(tmp_path: Path, place: str) -> None:
+    for split in ("train", "valid"):
+        for file, pixels in (("a.jpg", None), ("a_mask.png", np.array([[0, 3]], np.uint8))):
+            picture(tmp_path / split / file, pixels)
+    (tmp_path / place).write_text("Pixel Value, Class\r\n0, background\r\n1, car\r\n3, road\r\n")
+    config = DataConfig("folder", image_folder=".", mask_folder=".", mask_suffix="_mask")
+    source = open_folder(config, str(tmp_path))
+    assert source.classes.names == ("background", "car", "road") and len(source.list_samples("train")) == 1
+    assert {value: label for value, label in source.classes.values.items() if label >= 0} == {0: 0, 1: 1, 3: 2}

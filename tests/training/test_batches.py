@@ -12,8 +12,13 @@ from PIL import Image
 
 from acfnet_tf.config import Experiment
 from acfnet_tf.data.errors import DataError
+from acfnet_tf.data.labels.cityscapes import CITYSCAPES
+from acfnet_tf.data.order import SampleOrder
 from acfnet_tf.data.readers.cityscapes import list_samples
+from acfnet_tf.models.create import create_model
 from acfnet_tf.training import train as train_module
+from acfnet_tf.training.batches import Batches
+from acfnet_tf.training.strategy import join_workers
 from acfnet_tf.training.train import train
 from tests.tiny import tiny_experiment
 
@@ -103,3 +108,13 @@ def write_folder(root: Path, special: dict[int, int]) -> None:
                 mask[:32] = special[index]
             Image.fromarray(mask).save(root / split / f"masks/{index:02d}.png")
             Image.fromarray(np.full((64, 96, 3), 9 * index, np.uint8)).save(root / split / f"images/{index:02d}.png")
+
+
+def test_padding_is_what_the_model_normalises_to_zero(tiny_scenes: Path) -> None:
+    settings = ("data.crop_size=65,129", "data.scale_range=0.5,0.5", "model.pixel_mean=127.5,127,1")
+    experiment = tiny_experiment("acf_sum", *settings)
+    samples = list_samples(tiny_scenes, "train")
+    order = SampleOrder(len(samples), experiment.train.seed)
+    values = next(Batches(samples, CITYSCAPES, order, experiment, join_workers("one_device"))(0)).values
+    normalized = create_model(experiment.model).get_layer("normalization")(values["image"]).numpy()
+    assert not normalized[:, 32:].any() and not normalized[:, :, 64:].any() and normalized[:, :32, :64].any()

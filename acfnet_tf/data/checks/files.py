@@ -139,8 +139,8 @@ def _wrong_sizes(pairs: Sequence[Pair]) -> Iterator[Finding]:
     rotated = sum(image.orientation >= 5 and image.size == mask.size[::-1] for image, mask in bad)
     if rotated:
         message += (
-            f" {rotated} of them fit when the image is turned as its EXIF orientation says: save these images upright,"
-            " without EXIF."
+            f" {rotated} of them fit the image as it is stored, but it is turned as its EXIF orientation says: save"
+            " these images without EXIF, or draw the masks on the turned images."
         )
     details = tuple(f"{mask.file}: {_size(mask.size)}, but {image.file} is {_size(image.size)}" for image, mask in bad)
     yield Finding("error", "size_mismatch", message, details)
@@ -178,14 +178,26 @@ def _duplicates(pairs: Sequence[Pair]) -> Iterator[Finding]:
 
 
 def _rotated(pairs: Sequence[Pair]) -> Iterator[Finding]:
-    bad = tuple(
-        f"{pair.image.file}: EXIF orientation {pair.image.orientation}"
-        for pair in pairs
-        if pair.mask and pair.image.orientation != 1
+    pictures = [(picture, pair) for pair in pairs for picture in (pair.image, pair.mask) if picture]
+    turned = tuple(
+        f"{picture.file}: EXIF orientation {picture.orientation}"
+        for picture, pair in pictures
+        if pair.mask and picture.orientation != 1
     )
-    if bad:
+    if turned:
         message = (
-            f"{counted(len(bad), 'image')} that viewers turn as EXIF says, but training takes as stored: a mask drawn"
-            " on the turned image does not fit. Save these images upright, without EXIF, and compare with the masks."
+            f"{counted(len(turned), 'picture')} turned as EXIF says, as viewers do: a mask drawn on the image as it is"
+            " stored does not fit. Look at samples.png; images and masks saved upright, without EXIF, leave no doubt."
         )
-        yield Finding("warning", "exif_orientation", message, bad)
+        yield Finding("warning", "exif_orientation", message, turned)
+    ignored = tuple(
+        f"{picture.file}: orientation {picture.other_orientation}"
+        for picture, _ in pictures
+        if picture.other_orientation != 1
+    )
+    if ignored:
+        message = (
+            f"{counted(len(ignored), 'picture')} with another orientation outside of EXIF, such as in XMP, which is"
+            " ignored here but not by every program. Save these images upright, without metadata."
+        )
+        yield Finding("warning", "other_orientation", message, ignored)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image
 
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.errors import DataError
-from acfnet_tf.data.reading import image_of, values_of
+from acfnet_tf.data.reading import image_of, open_picture, stored_orientation, values_of, without_texts
 from acfnet_tf.data.sample import Piece, Sample, read_bytes
 from acfnet_tf.data.statistics import ValueCounts, count_in
 
@@ -29,8 +29,9 @@ class ImageFacts(NamedTuple):
         file: its path, or which piece of which file.
         error: why it cannot be read, or None.
         kind: format and mode, such as "PNG RGB".
-        size: (width, height) as stored.
-        orientation: of EXIF; 1 where there is none.
+        size: (width, height), upright.
+        orientation: in which it is turned; 1 where it is not.
+        other_orientation: what is written elsewhere, such as in XMP, and does not count; 1 where nothing is.
         digest: the same for the same pixels.
     """
 
@@ -39,6 +40,7 @@ class ImageFacts(NamedTuple):
     kind: str = "unknown"
     size: tuple[int, int] = (0, 0)
     orientation: int = 1
+    other_orientation: int = 1
     digest: bytes = b""
 
 
@@ -49,7 +51,8 @@ class MaskFacts(NamedTuple):
         file: its path, or which piece of which file.
         error: why it cannot be read, or None.
         kind: format and mode, such as "PNG P".
-        size: (width, height).
+        size: (width, height), upright.
+        orientation, other_orientation: as of an image.
         known: the values that are classes or ignored.
         unknown: the other values, the most frequent `MOST_UNKNOWN` of them.
         unknown_kinds: how many other values there are.
@@ -61,6 +64,8 @@ class MaskFacts(NamedTuple):
     error: str | None = None
     kind: str = "unknown"
     size: tuple[int, int] = (0, 0)
+    orientation: int = 1
+    other_orientation: int = 1
     known: ValueCounts = NO_VALUES
     unknown: ValueCounts = NO_VALUES
     unknown_kinds: int = 0
@@ -86,9 +91,8 @@ def _inspect_image(source: str | Piece) -> ImageFacts:
     facts = ImageFacts(str(source))
     try:
         content = read_bytes(source)
-        kind, orientation = _header(content)
-        facts = facts._replace(kind=kind, orientation=orientation)
-        image = image_of(content, source, upright=False)
+        facts = facts._replace(**_header(content))
+        image = image_of(content, source)
     except DataError as error:
         return facts._replace(error=str(error))
     height, width = image.shape[:2]
@@ -102,7 +106,7 @@ def _inspect_mask(source: str | Piece, classes: ClassSet) -> MaskFacts:
     content = b""
     try:
         content = read_bytes(source)
-        facts = facts._replace(kind=_header(content)[0])
+        facts = facts._replace(**_header(content))
         values = values_of(content, source, classes.coding)
     except DataError as error:
         colors = NO_VALUES
@@ -128,13 +132,16 @@ def _most_frequent(counts: ValueCounts) -> ValueCounts:
     return ValueCounts(counts.values[order], counts.pixels[order])
 
 
-def _header(content: bytes) -> tuple[str, int]:
-    """Format with mode, and EXIF orientation, without decoding anything; of what is no picture, "unknown" and 1."""
-    try:
-        with Image.open(io.BytesIO(content)) as image:
-            # To find out that there is no EXIF, Pillow would decode a whole PNG; TIFF it turns upright by itself.
-            stored = image.format != "TIFF" and "exif" in image.info
-            orientation = image.getexif().get(ExifTags.Base.Orientation, 1) if stored else 1
-            return f"{image.format} {image.mode}", orientation if orientation in range(1, 9) else 1
-    except Exception:  # of many kinds where a file is damaged; the reader says what is wrong with it
-        return "unknown", 1
+def _header(content: bytes) -> dict[str, Any]:
+    """What a file says of its picture, without decoding it: `kind`, `orientation`, `other_orientation`."""
+    facts: dict[str, Any] = {}
+    with contextlib.suppress(Exception):  # of many kinds where a file is damaged; the reader says what is wrong with it
+        with open_picture(io.BytesIO(without_texts(content))) as image:
+            facts["kind"] = f"{image.format} {image.mode}"
+            facts["orientation"] = stored_orientation(image)
+        with open_picture(io.BytesIO(content)) as image:
+            image.info.pop("exif", None)
+            # Of this class, for that of PNGs decodes the whole picture first.
+            other = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
+            facts["other_orientation"] = other if other in range(1, 9) and other != facts["orientation"] else 1
+    return facts

@@ -13,7 +13,9 @@ from acfnet_tf.data.checks.pair import MaskFacts, Pair
 from acfnet_tf.data.classes import IGNORED, ClassSet
 from acfnet_tf.data.labels.cityscapes import CITYSCAPES
 from acfnet_tf.data.reading import unknown_values
+from acfnet_tf.data.statistics import find_mixture
 
+MIXTURE = "mixed_masks"
 _MANY_VALUES, _RARE = 8, 0.1
 """Mixtures of values, as resizing makes them, are many and have few pixels."""
 
@@ -37,6 +39,10 @@ def find_value_faults(pairs: Sequence[Pair], class_pixels: np.ndarray, classes: 
     unknown = list(_unknown(pairs, classes))
     yield from unknown
     yield from _ignore_value_as_class(pairs, classes)
+    ignored = [value for value, label in classes.values.items() if label == IGNORED]
+    mixture = find_mixture([pair.mask.file for pair in pairs], [pair.mask.known.values for pair in pairs], ignored)
+    if mixture and classes.coding == "index":
+        yield Finding("warning", MIXTURE, f"The masks seem to be of two kinds. {mixture}")
     training = np.array([is_training(pair.split) for pair in pairs], bool)
     if training.any() and not unknown:  # values in no class would make classes absent that are not
         occurs = class_pixels[training].any(axis=0)

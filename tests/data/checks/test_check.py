@@ -262,10 +262,27 @@ def test_images_turned_by_exif(folder: Folder) -> None:
     exif[0x0112] = 6
     pixels = np.random.default_rng(9).integers(0, 256, (*SIZE, 3), np.uint8)
     file = folder.image("a", pixels, exif=exif)
-    assert folder.only("exif_orientation", "warning").details == (f"{file}: EXIF orientation 6",)
-    folder.mask("a", np.rot90(MASK, -1))
     size, turned = folder.check().findings
-    assert (size.kind, turned.kind) == ("size_mismatch", "exif_orientation") and "upright" in size.message
+    assert (size.kind, turned.kind) == ("size_mismatch", "exif_orientation")
+    assert "1 of them fit the image as it is stored" in size.message
+    mask = folder.mask("a", np.rot90(MASK, -1))
+    assert folder.only("exif_orientation", "warning").details == (f"{file}: EXIF orientation 6",)
+    exif[0x0112] = 3
+    Image.open(mask).save(mask, exif=exif)
+    details = (f"{file}: EXIF orientation 6", f"{mask}: EXIF orientation 3")
+    assert folder.only("exif_orientation", "warning").details == details
+
+
+def test_an_orientation_that_does_not_count(folder: Folder) -> None:
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    file = folder.root / "a.png"
+    image = Image.open(file)
+    image.load()
+    file.unlink()
+    image.save(folder.root / "a.webp", lossless=True, xmp=xmp)
+    Path.rename(folder.root / "a.webp", file)
+    finding = folder.only("other_orientation", "warning")
+    assert finding.details == (f"{file}: orientation 6",) and "XMP" in finding.message
 
 
 def test_the_same_image_in_training_and_validation(folder: Folder) -> None:
@@ -291,6 +308,15 @@ def test_masks_without_content(folder: Folder) -> None:
     assert (empty.kind, empty.severity, empty.details) == ("ignored_masks", "warning", (str(ignored),))
     assert (uniform.kind, uniform.severity, uniform.details) == ("uniform_masks", "warning", (f"{background}: sky",))
     assert "sky 1" in uniform.message
+
+
+def test_masks_of_two_kinds(folder: Folder) -> None:
+    folder.masks(np.uint8(MASK == 1))
+    for name in "ab":
+        folder.mask(name, np.uint8(MASK == 1) * np.uint8(255))
+    (finding,) = (finding for finding in folder.check().findings if finding.kind == "mixed_masks")
+    assert finding.severity == "warning"
+    assert "c_mask.png holds 0 and 1" in finding.message and "a_mask.png 0 and 255" in finding.message
 
 
 def test_one_class_left_because_255_is_ignored(folder: Folder) -> None:
