@@ -84,8 +84,10 @@ class NonFiniteSteps:
         names = [str(sample.image) for sample, guilty in zip(files, bad, strict=True) if guilty or not bad.any()]
         named = ", ".join(names[:LISTED_FILES]) + (" …" if len(names) > LISTED_FILES else "")
         noise = tf.random.stateless_uniform(batch["image"].shape[1:], (0, 0), 0, 255)
-        if bad.any() and (self._is_bad(noise, tf.zeros_like(batch["label"][0])) or (bad.all() and len(bad) > 1)):
-            return "the weights have grown so large that no image gives finite numbers", TAME, False
+        on_noise = bool(bad.any()) and self._is_bad(noise, tf.zeros_like(batch["label"][0]))
+        if on_noise or (bad.all() and len(bad) > 1):
+            where = "the weights have grown so large that no image, or hardly any, gives finite numbers"
+            return where, TAME, on_noise and bool(bad.all())
         if bad.any():
             where = f"{bad.sum()} of its {len(files)} images are not finite by themselves: {named}"
             return where, f"Mend or remove the images. {TAME}", False
