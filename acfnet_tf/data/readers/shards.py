@@ -83,7 +83,7 @@ def write_shards(
                 bar.update(shard.size)
         written = {split: [entries[shard.file] for shard in planned] for split, planned in plan.items()}
         content = {"format": FORMAT, "data": source.name, "classes": _classes_to_json(source.classes)}
-        replace_file(manifest, json.dumps(content | {"splits": old["splits"] | written}, ensure_ascii=False))
+        replace_file(manifest, json.dumps(content | {"splits": old["splits"] | written}))
         for shard in shards:
             with contextlib.suppress(tf.errors.NotFoundError):
                 tf.io.gfile.remove(os.path.join(output, shard.file + ENTRY))
@@ -98,8 +98,7 @@ def open_shards(config: DataConfig, data_dir: str, classes: ClassSet | None) -> 
     Raises:
         DataError: no manifest there, or not a whole one.
     """
-    root = os.path.expanduser(data_dir)
-    manifest = _read_manifest(root)
+    root, manifest = data_dir, _read_manifest(data_dir)
     list_samples = functools.partial(_list_samples, root, manifest["splits"])
     if classes is None and config.classes:
         classes, _ = find_classes(
@@ -149,7 +148,7 @@ def _plan(samples: Sequence[Sample], split: str, limit: float) -> list[_Shard]:
     for index, group in enumerate(groups):
         members, sizes, prints = zip(*group, strict=True)
         file = f"{quote(split, safe='')}-{index:05d}-of-{len(groups):05d}.tfrecord"
-        shards.append(_Shard(file, members, sum(sizes), hashlib.sha256("\n".join(prints).encode()).hexdigest()))
+        shards.append(_Shard(file, members, sum(sizes), hashlib.sha256(os.fsencode("\n".join(prints))).hexdigest()))
     return shards
 
 
@@ -194,7 +193,7 @@ def _write_shard(output: str, shard: _Shard) -> dict[str, Any]:
     rows, end = [], 0
     with tf.io.TFRecordWriter(path + PARTIAL) as writer:
         for sample in shard.samples:
-            values = {"name": sample.name.encode(), "image": read_bytes(sample.image)}
+            values = {"name": os.fsencode(sample.name), "image": read_bytes(sample.image)}
             if sample.label is not None:
                 values["mask"] = read_bytes(sample.label)
             record = write_record(writer, path, end, values)
@@ -202,7 +201,7 @@ def _write_shard(output: str, shard: _Shard) -> dict[str, Any]:
             rows.append([sample.name, *(place for key in list(values)[1:] for place in record.piece(key)[1:])])
     entry = {"file": shard.file, "bytes": end, "source": shard.source, "samples": rows}
     # The entry first: a shard without one is somebody else's.
-    replace_file(path + ENTRY, json.dumps(entry, ensure_ascii=False))
+    replace_file(path + ENTRY, json.dumps(entry))
     tf.io.gfile.rename(path + PARTIAL, path, overwrite=True)
     return entry
 
