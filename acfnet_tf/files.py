@@ -71,16 +71,19 @@ def write_atomically(file: Path, text: str) -> None:
 
 
 def check_writable(folder: Path) -> Path:
-    """Makes the folder if needed, and sees that files can be written there: before the work, not after it.
+    """Sees that files can be written into a folder, which need not be there yet: before the work, not after it.
+
+    Returns:
+        The folder.
 
     Raises:
         UserError: they cannot.
     """
-    with write_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    there = next((each for each in (folder, *folder.parents) if each.exists()), folder)
+    with write_errors(f"into {folder}"):
         try:
-            tempfile.TemporaryFile(dir=folder).close()
+            tempfile.TemporaryFile(dir=there).close()
         except OSError as error:
-            error.filename = str(folder)
+            error.filename = str(there)  # and not that of the file
             raise
     return folder

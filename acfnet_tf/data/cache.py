@@ -12,8 +12,9 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from acfnet_tf.data.decoding import Decoder
+from acfnet_tf.data.errors import DataError
 from acfnet_tf.data.sample import Sample, fingerprint
-from acfnet_tf.files import replaced, write_errors
+from acfnet_tf.files import replaced
 
 
 def cached(
@@ -27,7 +28,7 @@ def cached(
         The same function as `decode`.
 
     Raises:
-        UserError: the folder cannot be written.
+        DataError: the folder cannot be written.
         tf.errors.OpError: a sample cannot be decoded.
     """
     folder = Path(os.path.expanduser(folder))
@@ -37,10 +38,12 @@ def cached(
     pairs = tqdm(
         dataset.as_numpy_iterator(), f"Decoding into {folder}", len(missing), unit="image", disable=not missing or None
     )
-    with write_errors(f"data.cache={folder}"):
+    try:
         for index, (image, values) in zip(missing, pairs, strict=True):
             with replaced(files[index]) as partial:
                 partial.write_bytes(np.int32(values.shape).tobytes() + image.tobytes() + values.tobytes())
+    except OSError as error:
+        raise DataError(f"data.cache={folder}: cannot be written ({error.strerror or error}).") from error
 
     paths = tf.constant([os.fsencode(file) for file in files])
     dtype = tf.uint16 if decode.coding == "index" else tf.int32

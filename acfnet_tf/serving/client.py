@@ -53,7 +53,8 @@ def segment_files(
             written: they are listed.
     """
     images, stems = zip(*plan(Path(input), Path(output_dir)), strict=True)
-    files = [check_writable(Path(output_dir)) / stem.with_name(stem.name + ".png") for stem in stems]
+    folder = check_writable(Path(output_dir))
+    files = [folder / stem.with_name(stem.name + ".png") for stem in stems]
     failed = threading.Event()
 
     def segment(image: Path, file: Path) -> str | None:

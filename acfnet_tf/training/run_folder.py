@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
-import errno
 import itertools
 import os
 import socket
@@ -22,7 +21,8 @@ from acfnet_tf.config import PRESCRIBED, ConfigError, Experiment, UserError, dif
 from acfnet_tf.data.class_file import read_class_file
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.labels.cityscapes import CITYSCAPES
-from acfnet_tf.files import write_atomically
+from acfnet_tf.data.sample import read_text
+from acfnet_tf.files import replaced, write_atomically, write_errors
 from acfnet_tf.models.loading import MODEL_FILE
 from acfnet_tf.training.checkpoints import Checkpoints
 
@@ -74,7 +74,7 @@ class RunFolder:
         if not self.writes:
             yield
             return
-        with _readable_write_errors(self.path):
+        with write_errors(f"into {self.path}"):
             self.path.mkdir(parents=True, exist_ok=True)
             with self._lock():
                 write_atomically(self.path / CONFIG_FILE, self.experiment.to_json())
@@ -128,7 +128,7 @@ class RunFolder:
             return
         file = self.path / METRICS_FILE
         new = not file.exists()
-        with file.open("a", newline="") as stream:
+        with file.open("a", encoding="utf-8", newline="") as stream:
             writer = csv.DictWriter(stream, METRICS_COLUMNS)
             if new:
                 writer.writeheader()
@@ -168,20 +168,15 @@ class RunFolder:
     def save_model(self, model: keras.Model, file: Path | None = None) -> None:
         """Writes a model for inference, so that a reader never sees half of it."""
         if self.writes:
-            partial = self.path / "partial.keras"
-            try:
+            with replaced(file or self.model_file) as partial:
                 model.save(partial)
-                os.replace(partial, file or self.model_file)
-            finally:
-                partial.unlink(missing_ok=True)
 
     def _rows(self) -> list[dict[str, str]]:
         """The rows of metrics.csv; one that was cut off, by a full disk for instance, is none."""
         file = self.path / METRICS_FILE
         if not file.exists():
             return []
-        with file.open(newline="") as stream:
-            return list(csv.DictReader(line for line in stream if line.endswith("\n")))
+        return list(csv.DictReader(line for line in read_text(file).splitlines(True) if line.endswith("\n")))
 
     def _validations(self) -> list[tuple[float, int]]:
         """(mIoU of the fine head, step) of every validation."""
@@ -201,17 +196,6 @@ class RunFolder:
             write_atomically(self.path / METRICS_FILE, text)
 
 
-@contextlib.contextmanager
-def _readable_write_errors(path: Path) -> Iterator[None]:
-    """Turns a full disk or a missing permission into one line."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM):
-            raise
-        raise UserError(f"cannot write {error.filename or f'into {path}'}: {error.strerror}") from error
-
-
 def has_begun(run_dir: Path) -> bool:
     """Whether the folder holds a training to continue."""
     return (run_dir / CONFIG_FILE).exists() and any((run_dir / "checkpoints").glob("step_*"))
@@ -221,13 +205,14 @@ def read_config(run_dir: Path) -> Experiment:
     """The experiment of a run folder.
 
     Raises:
-        ConfigError: there is none, or it cannot be read.
+        ConfigError: there is none, or it is damaged.
+        DataError: it cannot be read.
     """
     file = run_dir / CONFIG_FILE
+    if not file.is_file():
+        raise ConfigError(f"{run_dir} is no run folder: it holds no {CONFIG_FILE}")
     try:
-        return Experiment.from_json(file.read_text())
-    except OSError as error:
-        raise ConfigError(f"{run_dir} is no run folder: it holds no readable {CONFIG_FILE}") from error
+        return Experiment.from_json(read_text(file))
     except ConfigError as error:
         raise ConfigError(f"{file}: {error}") from error
 

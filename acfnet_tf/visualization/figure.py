@@ -21,7 +21,7 @@ from matplotlib.patches import Patch
 from PIL import Image
 
 from acfnet_tf.data.classes import ClassSet
-from acfnet_tf.files import replaced
+from acfnet_tf.files import replaced, write_errors
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.layers.resize import Grid
 from acfnet_tf.visualization.palette import colorize
@@ -207,9 +207,9 @@ def shorten(name: str, letters: int) -> str:
 @styled
 def save(figure: Figure, stem: Path) -> Path:
     """Writes STEM.png and STEM.pdf, whole or not at all; makes the folder if needed. Returns the PNG."""
-    stem.parent.mkdir(parents=True, exist_ok=True)
     for form in ("pdf", "png"):
-        with replaced(stem.with_name(f"{stem.name}.{form}")) as partial:
+        file = stem.with_name(f"{stem.name}.{form}")
+        with write_errors(file), replaced(file) as partial:
             figure.savefig(partial, format=form, dpi=_possible(figure, 300))
     return stem.with_name(f"{stem.name}.png")
 

@@ -33,8 +33,8 @@ def predict_files(
 
     An image `sub/a.jpg` gives `sub/a.png` (class indices), `sub/a_color.png` and `sub/a_overlay.png`. Where two images
     of the folder would write the same file (`a.jpg` beside `a.png`), all names keep their suffix: `a.jpg.png`, … An
-    image that cannot be read, or whose files cannot be written, does not stop the others. While the network labels one image, the next is read and the last one's
-    files are written.
+    image that cannot be read, or whose files cannot be written, does not stop the others. While the network labels one
+    image, the next is read and the last one's files are written.
 
     Args:
         predictor: such as a `Predictor`: (H, W, 3) uint8 → (H, W) class indices.
@@ -90,8 +90,9 @@ def predict_files(
 
 def some_failed(faults: Sequence[object], images: int) -> UserError:
     """What to say when all images but these are done."""
+    how = "could not be read" if all(isinstance(fault, DataError) for fault in faults) else "failed"
     lines = "\n  ".join(map(str, faults))
-    return UserError(f"{len(faults)} of {images} images failed; the others are done:\n  {lines}")
+    return UserError(f"{len(faults)} of {images} images {how}; the others are done:\n  {lines}")
 
 
 def output_stems(images: Sequence[Path]) -> list[Path]:
@@ -107,11 +108,17 @@ def plan(input: Path, output_dir: Path | None = None) -> list[tuple[Path, Path]]
     Raises:
         DataError: there are none, or the output would overwrite them.
     """
-    images = find_images(input, output_dir)
-    stems = output_stems([image.relative_to(input) if input.is_dir() else Path(image.name) for image in images])
-    if output_dir and (own := {output_dir / file for stem in stems for file in _outputs(stem)} & {*images}):
-        raise DataError(f"{min(own)} would be overwritten by labels: choose another output folder than {output_dir}")
-    return list(zip(images, stems, strict=True))
+    names = [file.relative_to(input) if input.is_dir() else Path(file.name) for file in find_images(input, output_dir)]
+    root = input if input.is_dir() else input.parent
+    stems = output_stems(names)
+    if output_dir:
+        target, inside = output_dir.resolve(), root.resolve()
+        lost = {target / file for stem in stems for file in _outputs(stem)} & {inside / name for name in names}
+        if lost:
+            raise DataError(
+                f"{min(lost)} would be overwritten by labels: choose another output folder than {output_dir}"
+            )
+    return [(root / name, stem) for name, stem in zip(names, stems, strict=True)]
 
 
 def _outputs(stem: Path) -> tuple[Path, Path, Path]:

@@ -6,6 +6,7 @@ import csv
 import difflib
 import io
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -130,6 +131,6 @@ def _near(missing: Sequence[Sample], masks: dict[str, Path]) -> str:
         # "10" is not the mask of "1", and one odd name is no rule.
         likely = mask.startswith(name) and not ending[:1].isdigit() and "/" not in ending
         if likely and 2 * sum(sample.name + ending in masks for sample in missing) >= len(missing):
-            return f" There is {file}: set data.mask_suffix={ending}."
+            return f" There is {file}: set {shlex.quote(f'data.mask_suffix={ending}')}."
     near = difflib.get_close_matches(name, masks, n=1)
     return f" The nearest name is {masks[near[0]]}." if near else ""

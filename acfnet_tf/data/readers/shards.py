@@ -11,6 +11,7 @@ import functools
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -217,7 +218,7 @@ def _read_manifest(root: str) -> dict[str, Any]:
         return content | {"classes": _classes_from_json(content["classes"])}
     except tf.errors.NotFoundError as error:
         raise DataError(
-            f"{path}: no such file. --mode=prepare_data --to=tfrecord --output={root} writes it, last of all; an"
+            f"{path}: no such file. --mode=prepare_data --to=tfrecord --output={shlex.quote(root)} writes it, last of all; an"
             " interrupted preparation continues when it is run again."
         ) from error
     except tf.errors.OpError as error:
