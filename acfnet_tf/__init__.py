@@ -3,20 +3,10 @@
 Importing this package registers every custom layer, so that `keras.models.load_model` reads its models.
 """
 
-import os
+from acfnet_tf import keras_settings, onednn
 
-from acfnet_tf import onednn
-
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 onednn.turn_on()
-
-import keras
-
-if keras.backend.backend() != "tensorflow":
-    raise ImportError(
-        f"acfnet_tf needs Keras's TensorFlow backend, not {keras.backend.backend()!r}: set KERAS_BACKEND=tensorflow"
-        ' or remove "backend" from ~/.keras/keras.json'
-    )
+keras_settings.check_settings()
 
 from acfnet_tf import layers, serving
 from acfnet_tf._version import __version__

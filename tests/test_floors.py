@@ -19,7 +19,21 @@ FLOORS = {
     "backbones": 2,
     "layers": 1,
     **dict.fromkeys(
-        ("losses", "metrics", "data", "config", "conversion", "files", "onednn", "replicas", "tables", "_version"), 0
+        (
+            "losses",
+            "metrics",
+            "data",
+            "config",
+            "console",
+            "conversion",
+            "files",
+            "keras_settings",
+            "onednn",
+            "replicas",
+            "tables",
+            "_version",
+        ),
+        0,
     ),
 }
 

@@ -51,7 +51,7 @@ def write_submission(
     if predictor.num_classes != len(LABEL_IDS):
         raise UserError(f"the server scores {len(LABEL_IDS)} classes; the model has {predictor.num_classes}")
     for sample in samples:
-        if not (_NAME.fullmatch(sample.name) and sample.name.isascii()):
+        if not (_NAME.fullmatch(sample.name) and sample.name.isprintable()):
             raise UserError(f"{sample.name}: the server knows only names of the form CITY_SSSSSS_FFFFFF")
     files = []
     for sample in tqdm(samples, "Predicting", unit="image", disable=not progress):

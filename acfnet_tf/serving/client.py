@@ -9,6 +9,7 @@ server refuses, are named at the end, and the exit status is 1 then; the others 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from acfnet_tf.config import UserError
+from acfnet_tf.console import console
 from acfnet_tf.data.errors import DataError
 from acfnet_tf.files import check_writable, replaced, write_errors
 from acfnet_tf.serving.connection import Client, RefusedError
@@ -87,15 +89,19 @@ def segment_files(
     return files
 
 
+def _path(text: str) -> Path:
+    return Path(os.path.expanduser(text))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m acfnet_tf.serving.client", formatter_class=argparse.RawTextHelpFormatter, description=__doc__
     )
-    parser.add_argument("--input", required=True, type=Path, help="an image or a folder of images")
+    parser.add_argument("--input", required=True, type=_path, help="an image or a folder of images")
     parser.add_argument("--address", required=True, help="http://HOST:8501 (REST) or HOST:8500 (gRPC)")
     parser.add_argument("--model", default="acfnet", help="name under which the model is served (%(default)s)")
     parser.add_argument("--version", help="number or label of a version; the newest by default")
-    parser.add_argument("--output", type=Path, help="folder for the PNGs; INPUT_labels by default")
+    parser.add_argument("--output", type=_path, help="folder for the PNGs; INPUT_labels by default")
     parser.add_argument("--parallel", type=int, default=8, help="requests at a time (%(default)s)")
     parser.add_argument(
         "--timeout",
@@ -110,7 +116,7 @@ def main() -> None:
     try:
         with Client(flags.address, flags.model, version=version, timeout=flags.timeout) as client:
             files = segment_files(client, flags.input, output, max(1, flags.parallel))
-    except (UserError, OSError) as error:
+    except UserError as error:
         sys.exit(f"Error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
@@ -118,4 +124,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with console():
+        main()

@@ -22,6 +22,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from acfnet_tf.console import console
+
 # Seconds that the others have, once one failed, to end by themselves, and then to follow SIGTERM.
 ALONE, TERMINATED = 5, 10
 LOG_LINES = 20
@@ -100,7 +102,7 @@ def _watch(workers: list[subprocess.Popen], logs: list[Path], pending: list[int]
             how = f"status {status}" if worker.returncode > 0 else signal.Signals(-worker.returncode).name
             _say(f"Worker {index} (pid {worker.pid}) ended with {how}.")
             if index:
-                lines = logs[index].read_text(errors="replace").splitlines()[-LOG_LINES:]
+                lines = logs[index].read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:]
                 _say("\n".join([f"The last lines of worker {index}:", *lines]))
             # After a signal from outside all are ending anyway, each in its time.
             if failure is None and not sent:
@@ -151,4 +153,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with console():
+        main()
