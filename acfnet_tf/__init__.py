@@ -3,10 +3,17 @@
 Importing this package registers every custom layer, so that `keras.models.load_model` reads its models.
 """
 
+import sys
+
 from acfnet_tf import keras_settings, onednn
 
 onednn.turn_on()
-keras_settings.check_settings()
+try:
+    keras_settings.check_settings()
+except ImportError as error:
+    if sys.argv[:1] != ["-m"]:  # else a program of this package is being started
+        raise
+    sys.exit(f"Error: {error}")
 
 from acfnet_tf import layers, serving
 from acfnet_tf._version import __version__

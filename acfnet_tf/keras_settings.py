@@ -32,8 +32,10 @@ def check_settings() -> None:
                     f'{file} sets "{name}" to {json.dumps(found[name])}, but acfnet_tf wants {json.dumps(wanted)}:'
                     " change or remove it there, or let the environment variable KERAS_HOME name another folder"
                 )
-    import keras
-
+    try:
+        import keras
+    except ValueError as error:  # of another setting, such as MPLBACKEND
+        raise ImportError(f"Keras cannot be loaded: {error}") from error
     if keras.backend.backend() != "tensorflow":
         raise ImportError(
             f"acfnet_tf needs Keras's TensorFlow backend, not {keras.backend.backend()!r}: set KERAS_BACKEND=tensorflow"

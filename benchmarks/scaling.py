@@ -263,12 +263,9 @@ def physical_cores() -> list[int]:
 
 def cpu_model() -> str:
     """As the kernel names it, or else the architecture."""
-    cpuinfo = Path("/proc/cpuinfo")
-    found = (
-        re.search(r"^model name\s*: (.+)$", cpuinfo.read_text(encoding="utf-8", errors="replace"), re.MULTILINE)
-        if cpuinfo.exists()
-        else None
-    )
+    file = Path("/proc/cpuinfo")
+    text = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
+    found = re.search(r"^model name\s*: (.+)$", text, re.MULTILINE)
     return found[1] if found else platform.machine()
 
 

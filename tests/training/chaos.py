@@ -158,7 +158,7 @@ class Training:
 def is_alive(pid: int) -> bool:
     """Whether the process runs; one that nobody has waited for is dead."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
 
@@ -223,7 +223,7 @@ def weights_in(model: zipfile.ZipFile) -> dict[str, bytes]:
 
 
 def without_speed(metrics: Path) -> list[list[str]]:
-    rows = [line.split(",") for line in metrics.read_text().splitlines()]
+    rows = [line.split(",") for line in metrics.read_text(encoding="utf-8").splitlines()]
     speed = rows[0].index("images_per_second")
     return [row[:speed] + row[speed + 1 :] for row in rows]
 
