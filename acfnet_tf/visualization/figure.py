@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import functools
 import io
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -42,7 +44,6 @@ ABOVE_CAPTIONS = 17
 _GAP = 0.05
 """Inches between pictures."""
 _STYLE = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib
     "font.size": 8,
     "axes.titlesize": 8,
     "figure.dpi": 100,
@@ -53,6 +54,16 @@ _STYLE = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # a name with dollar signs is no formula
 }
+
+
+_FONT = "DejaVu Sans"
+"""Comes with matplotlib."""
+_MORE_FONTS = (
+    "Noto Sans CJK JP", "Noto Sans CJK SC", "Source Han Sans", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei",
+    "Droid Sans Fallback", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "PingFang SC", "Hiragino Sans",
+    "Arial Unicode MS", "Unifont",
+)  # fmt: skip
+"""For what it lacks, as Chinese, Japanese and Korean; those that a system has."""
 
 
 class Run(NamedTuple):
@@ -75,7 +86,8 @@ def styled(draw: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(draw)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        with matplotlib.rc_context({**matplotlib.rcParamsDefault, **_STYLE, "backend": "agg"}):
+        style = {**_STYLE, "font.family": _fonts(), "backend": "agg"}
+        with matplotlib.rc_context({**matplotlib.rcParamsDefault, **style}):
             return draw(*args, **kwargs)
 
     return wrapper
@@ -183,13 +195,14 @@ def class_legend(figure: Figure, classes: ClassSet, labels: Iterable[int], more:
         more: what else the legend explains, after them.
     """
     labels = sorted({min(int(label), len(classes)) for label in labels})
-    names, colors = (*classes.names, "ignored"), (*classes.colors, (0, 0, 0))
+    colors = (*classes.colors, (0, 0, 0))
     outline = {"edgecolor": "black", "linewidth": 0.4}
     patches = [
-        Patch(facecolor=np.divide(colors[label], 255), label=shorten(names[label], 32), **outline) for label in labels
+        Patch(facecolor=np.divide(colors[label], 255), label=class_name(classes, label, 32), **outline)
+        for label in labels
     ]
     patches += more
-    lengths = [len(patch.get_label()) + 6 for patch in patches]
+    lengths = [_width(patch.get_label()) + 6 for patch in patches]
     letters = 14 * figure.get_figwidth()
     # Matplotlib deals them to the columns as `array_split` does.
     columns = max(
@@ -198,10 +211,49 @@ def class_legend(figure: Figure, classes: ClassSet, labels: Iterable[int], more:
     figure.legend(handles=patches, loc="outside lower center", ncols=columns, handlelength=1.2, columnspacing=1.2)
 
 
-def shorten(name: str, letters: int) -> str:
-    """With the middle left out where the name is longer than this: begin and end tell the most."""
-    half = (letters - 1) // 2
-    return name if len(name) <= letters else f"{name[:half]}…{name[-half:]}"
+def shorten(name: str, letters: int, instead: str | None = None) -> str:
+    """A name as figures show it.
+
+    The middle is left out where it is longer than this: begin and end tell the most.
+
+    Args:
+        instead: what stands there where no font here has all its letters. None: "?" for each of those.
+    """
+    name = " ".join(name.split())
+    if instead and not _drawable().issuperset(map(ord, name)):
+        return instead
+    name = "".join(letter if ord(letter) in _drawable() else "?" for letter in name)
+    if _width(name) <= letters:
+        return name
+    begin = end = ""
+    for first, last in zip(name, reversed(name), strict=True):
+        if _width(begin + first + last + end) > letters - 1:
+            break
+        begin, end = begin + first, last + end
+    return f"{begin}…{end}"
+
+
+def class_name(classes: ClassSet, label: int, letters: int) -> str:
+    """`shorten` of a class's name; "class 3" where no font here has its letters, "ignored" for what is no class."""
+    return shorten((*classes.names, "ignored")[min(label, len(classes))], letters, f"class {label}")
+
+
+@functools.cache
+def _fonts() -> list[str]:
+    installed = set(font_manager.get_font_names())
+    return [_FONT, *(font for font in _MORE_FONTS if font in installed)]
+
+
+@functools.cache
+def _drawable() -> frozenset[int]:
+    """The code points that one of the fonts has."""
+    files = (font_manager.findfont(font, fallback_to_default=False) for font in _fonts())
+    return frozenset().union(*(font_manager.get_font(file).get_charmap() for file in files))
+
+
+def _width(text: str) -> int:
+    """In letters; those of Chinese, Japanese and Korean are twice as wide."""
+    return sum(1 + (unicodedata.east_asian_width(letter) in "WF") for letter in text)
 
 
 @styled
