@@ -79,7 +79,7 @@ class RunFolder:
             with self._lock():
                 write_atomically(self.path / CONFIG_FILE, self.experiment.to_json())
                 write_atomically(self.path / CLASSES_FILE, self.classes.to_json())
-                self._summaries = tf.summary.create_file_writer(str(self.path / "tensorboard"))
+                self._summaries = tf.summary.create_file_writer(os.fsencode(self.path / "tensorboard"))
                 with self._tensorboard(step=0):
                     tf.summary.text("configuration", f"```json\n{self.experiment.to_json()}```")
                 yield
@@ -140,7 +140,8 @@ class RunFolder:
     def log_image(self, step: int, name: str, image: np.ndarray) -> None:
         """Shows an (H, W, 3) uint8 image in TensorBoard."""
         with self._tensorboard(step):
-            tf.summary.image(name, image[None])
+            # A file's name may hold bytes that are not UTF-8, and TensorBoard takes no others.
+            tf.summary.image(name.encode(errors="backslashreplace").decode(), image[None])
 
     @contextlib.contextmanager
     def _tensorboard(self, step: int) -> Iterator[None]:

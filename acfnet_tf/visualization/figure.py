@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import io
-import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +25,7 @@ from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.files import replaced, write_errors
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.layers.resize import Grid
+from acfnet_tf.tables import letters_wide
 from acfnet_tf.visualization.palette import colorize
 
 COARSE, FINE = "#E69F00", "#0072B2"
@@ -202,7 +202,7 @@ def class_legend(figure: Figure, classes: ClassSet, labels: Iterable[int], more:
         for label in labels
     ]
     patches += more
-    lengths = [_width(patch.get_label()) + 6 for patch in patches]
+    lengths = [letters_wide(patch.get_label()) + 6 for patch in patches]
     letters = 14 * figure.get_figwidth()
     # Matplotlib deals them to the columns as `array_split` does.
     columns = max(
@@ -223,11 +223,11 @@ def shorten(name: str, letters: int, instead: str | None = None) -> str:
     if instead and not _drawable().issuperset(map(ord, name)):
         return instead
     name = "".join(letter if ord(letter) in _drawable() else "?" for letter in name)
-    if _width(name) <= letters:
+    if letters_wide(name) <= letters:
         return name
     begin = end = ""
     for first, last in zip(name, reversed(name), strict=True):
-        if _width(begin + first + last + end) > letters - 1:
+        if letters_wide(begin + first + last + end) > letters - 1:
             break
         begin, end = begin + first, last + end
     return f"{begin}…{end}"
@@ -249,11 +249,6 @@ def _drawable() -> frozenset[int]:
     """The code points that one of the fonts has."""
     files = (font_manager.findfont(font, fallback_to_default=False) for font in _fonts())
     return frozenset().union(*(font_manager.get_font(file).get_charmap() for file in files))
-
-
-def _width(text: str) -> int:
-    """In letters; those of Chinese, Japanese and Korean are twice as wide."""
-    return sum(1 + (unicodedata.east_asian_width(letter) in "WF") for letter in text)
 
 
 @styled
