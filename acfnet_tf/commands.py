@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import shlex
 import sys
@@ -176,6 +177,8 @@ def explore(request: Request) -> None:
         if request.input or request.data_dir or request.split:
             raise
         print(f"No samples to choose from: {error}")  # the page is of use without them
+    # Bytes in the names of files that are not UTF-8 have no place in a page.
+    samples = [sample._replace(name=os.fsencode(sample.name).decode(errors="backslashreplace")) for sample in samples]
     serve_page(runs_to_show(request, experiment, predictor, classes), classes, samples, experiment.explore)
 
 

@@ -70,6 +70,18 @@ def write_atomically(file: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
+def check_utf_8(path: str | Path) -> None:
+    """For what hands paths to libraries that take no others.
+
+    Raises:
+        UserError: the path holds bytes that are not UTF-8.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{path}: its name is not UTF-8, as TensorFlow wants it here; choose another folder") from error
+
+
 def check_writable(folder: Path) -> Path:
     """Sees that files can be written into a folder, which need not be there yet: before the work, not after it.
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import functools
 import io
+import os
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,6 +43,8 @@ MOST_PIXELS = 32_000
 CAPTION_SIZE = 7
 ABOVE_CAPTIONS = 17
 """Points."""
+_LONGEST_NAME = 251
+"""Bytes of a file's name, where ".png" shall follow; file systems take 255."""
 _GAP = 0.05
 """Inches between pictures."""
 _STYLE = {
@@ -253,11 +257,21 @@ def _drawable() -> frozenset[int]:
 
 @styled
 def save(figure: Figure, stem: Path) -> Path:
-    """Writes STEM.png and STEM.pdf, whole or not at all; makes the folder if needed. Returns the PNG."""
+    """Writes STEM.png and STEM.pdf, whole or not at all; makes the folder if needed. Returns the PNG.
+
+    A name that is too long for a file is cut in the middle.
+
+    Raises:
+        UserError: they cannot be written.
+    """
+    name = os.fsencode(stem.name)
+    if len(name) > _LONGEST_NAME:
+        begin, end = (part.decode(errors="ignore") for part in (name[:150], name[-50:]))
+        stem = stem.with_name(f"{begin}…{zlib.crc32(name):08x}…{end}")
     for form in ("pdf", "png"):
         file = stem.with_name(f"{stem.name}.{form}")
         with write_errors(file), replaced(file) as partial:
-            figure.savefig(partial, format=form, dpi=_possible(figure, 300))
+            partial.write_bytes(to_bytes(figure, form, 300))
     return stem.with_name(f"{stem.name}.png")
 
 

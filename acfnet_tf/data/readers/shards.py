@@ -26,6 +26,7 @@ from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.errors import DataError
 from acfnet_tf.data.readers.records import PARTIAL, replace_file, write_record
 from acfnet_tf.data.sample import DataSource, Piece, Sample, fingerprint, read_bytes
+from acfnet_tf.files import check_utf_8
 
 FORMAT = "acfnet_tf shards 1"
 MANIFEST = "manifest.json"
@@ -67,7 +68,7 @@ def write_shards(
     Raises:
         DataError: a file cannot be read, the folder cannot be written, or holds something else.
     """
-    output = os.path.expanduser(output)
+    check_utf_8(output)
     plan = {split: _plan(source.list_samples(split), split, shard_megabytes * 1_000_000) for split in splits}
     shards = [shard for planned in plan.values() for shard in planned]
     manifest = os.path.join(output, MANIFEST)
@@ -99,6 +100,7 @@ def open_shards(config: DataConfig, data_dir: str, classes: ClassSet | None) -> 
     Raises:
         DataError: no manifest there, or not a whole one.
     """
+    check_utf_8(data_dir)
     root, manifest = data_dir, _read_manifest(data_dir)
     list_samples = functools.partial(_list_samples, root, manifest["splits"])
     if classes is None and config.classes:
