@@ -1,28 +1,39 @@
-"""metrics.csv through what happens to files."""
+"""What is written into and read from a run folder, besides checkpoints."""
 
 from __future__ import annotations
 
-import tensorflow as tf
+from pathlib import Path
 
+import numpy as np
+import pytest
+
+from acfnet_tf.config import UserError, load_experiment
 from acfnet_tf.data.labels.cityscapes import CITYSCAPES
-from acfnet_tf.training.run_folder import RunFolder
-from tests.tiny import tiny_experiment
+from acfnet_tf.training.run_folder import RunFolder, read_config
 
 
-def test_rows_that_will_come_again_and_one_that_was_cut_off_are_dropped(tmp_path):
-    folder = RunFolder(tmp_path, tiny_experiment(), CITYSCAPES)
-    step = tf.Variable(0)
+def test_a_configuration_that_an_editor_has_saved(tmp_path: Path) -> None:
+    experiment = load_experiment("acf_aspp_small")
+    text = experiment.to_json().replace("\n", "\r\n")
+    (tmp_path / "config.json").write_bytes(b"\xef\xbb\xbf" + text.encode())
+    assert read_config(tmp_path) == experiment
+    (tmp_path / "config.json").write_text(text, encoding="utf-16")
+    with pytest.raises(UserError, match=r"config.json: not a text file in UTF-8 \(UTF-16, it seems\)"):
+        read_config(tmp_path)
+
+
+def test_pictures_of_files_whose_names_are_not_utf_8(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run\udcff", load_experiment("acf_aspp_small"), CITYSCAPES)
     with folder.open():
-        folder.restore({"step": step})
-        folder.log(1, "train", loss=0.5)
-        folder.log(1, "val", miou_fine=0.25)
-        step.assign(1)
-        folder.save_checkpoint(1)
-        folder.log(2, "train", loss=0.4)
-    whole = (tmp_path / "metrics.csv").read_bytes()
-    with folder.open():
-        (tmp_path / "metrics.csv").write_bytes(whole + b"1,val,,,,,,,,0.2,0.9")  # no end of the line
-        folder.restore({"step": step})
-        assert folder.is_validated(1)
-        folder.log(2, "train", loss=0.4)
-    assert (tmp_path / "metrics.csv").read_bytes() == whole
+        folder.log_image(1, "val/l\udcff", np.zeros((2, 3, 3), np.uint8))
+    (events,) = (tmp_path / "run\udcff/tensorboard").iterdir()
+    assert rb"val/l\udcff" in events.read_bytes()
+
+
+@pytest.mark.parametrize("run_dir", ["file", "file/run"])
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, run_dir: str) -> None:
+    (tmp_path / "file").touch()
+    folder = RunFolder(tmp_path / run_dir, load_experiment("acf_aspp_small"), CITYSCAPES)
+    with pytest.raises(UserError, match=f"cannot write .*{run_dir}: a file stands where a folder must be"):
+        with folder.open():
+            pass
