@@ -14,6 +14,7 @@ import contextlib
 import ctypes
 import json
 import os
+import runpy
 import signal
 import socket
 import subprocess
@@ -21,8 +22,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-
-from acfnet_tf.console import console
 
 # Seconds that the others have, once one failed, to end by themselves, and then to follow SIGTERM.
 ALONE, TERMINATED = 5, 10
@@ -153,5 +152,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    with console():
+    # Without the package, which loads TensorFlow.
+    with runpy.run_path(str(Path(__file__).parents[1] / "console.py"))["console"]():
         main()

@@ -34,6 +34,8 @@ def test_pictures_of_files_whose_names_are_not_utf_8(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, run_dir: str) -> None:
     (tmp_path / "file").touch()
     folder = RunFolder(tmp_path / run_dir, load_experiment("acf_aspp_small"), CITYSCAPES)
-    with pytest.raises(UserError, match=f"cannot write .*{run_dir}: a file stands where a folder must be"):
-        with folder.open():
-            pass
+    with (
+        pytest.raises(UserError, match=f"cannot write .*{run_dir}: a file stands where a folder must be"),
+        folder.open(),
+    ):
+        pytest.fail("it is open")
