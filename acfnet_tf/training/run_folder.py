@@ -77,6 +77,8 @@ class RunFolder:
         with write_errors(f"into {self.path}"):
             self.path.mkdir(parents=True, exist_ok=True)
             with self._lock():
+                for partial in self.path.glob(".*.keras.*"):  # half a model, of a process that was killed
+                    partial.unlink()
                 write_atomically(self.path / CONFIG_FILE, self.experiment.to_json())
                 write_atomically(self.path / CLASSES_FILE, self.classes.to_json())
                 self._summaries = tf.summary.create_file_writer(os.fsencode(self.path / "tensorboard"))

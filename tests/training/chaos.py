@@ -146,7 +146,7 @@ class Training:
             return None
         os.kill(self.processes()[kill.target], signal.SIGKILL)
         at = f"{time.monotonic() - began:.2f} s after its start, at step {self.steps_done()}"
-        half = [file.name for file in self.run_dir.rglob("*") if re.match(r"\.step_|.*partial", file.name)]
+        half = [file.name for file in self.run_dir.rglob("*") if re.match(r"\.(step_|model|best)", file.name)]
         return f"{at}, which left half of {' and '.join(half)}" if half else at
 
     def wait_until(self, condition: Callable[[], bool]) -> None:

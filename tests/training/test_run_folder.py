@@ -34,8 +34,12 @@ def test_pictures_of_files_whose_names_are_not_utf_8(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path, run_dir: str) -> None:
     (tmp_path / "file").touch()
     folder = RunFolder(tmp_path / run_dir, load_experiment("acf_aspp_small"), CITYSCAPES)
-    with (
-        pytest.raises(UserError, match=f"cannot write .*{run_dir}: a file stands where a folder must be"),
-        folder.open(),
-    ):
+    says = f"cannot write .*{run_dir}: a file stands where a folder must be"
+    with pytest.raises(UserError, match=says), folder.open():
         pytest.fail("it is open")
+
+
+def test_half_a_model_that_a_killed_process_left_goes(tmp_path: Path) -> None:
+    (tmp_path / ".best.keras.0123abcd.17.keras").touch()
+    with RunFolder(tmp_path, load_experiment("acf_aspp_small"), CITYSCAPES).open():
+        assert not list(tmp_path.glob("*.keras")) and not list(tmp_path.glob(".*.keras"))
