@@ -52,12 +52,27 @@ variable CITYSCAPES_DATASET counts, and without that street scenes are generated
 
 import contextlib
 import os
+import runpy
 import sys
 from collections.abc import Iterator
 
 from absl import app, flags, logging
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+class _Path(flags.ArgumentParser):
+    """Paths may begin with "~", as shells leave it in --output=~/labels."""
+
+    def parse(self, argument: str) -> str:
+        if not argument:
+            raise ValueError("names no file or folder")
+        return os.path.expanduser(argument)
+
+
+def _define_path(name: str, help: str) -> flags.FlagHolder:
+    return flags.DEFINE(_Path(), name, None, help, serializer=flags.ArgumentSerializer())
+
 
 _MODES = ["train", "evaluate", "predict", "visualize", "explore", "check_data", "prepare_data", "export", "serve"]
 _MODES += ["benchmark"]
@@ -66,16 +81,16 @@ _WHAT_TO_DRAW = ["results", "similarity", "centers", "attention", "errors"]
 _MODE = flags.DEFINE_enum("mode", None, _MODES, "What to do.", required=True)
 _EXPERIMENT = flags.DEFINE_string("experiment", None, "Name of the experiment; see above.")
 _SET = flags.DEFINE_multi_string("set", [], "Override of one setting, key.path=value; may be repeated.")
-_DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of the data; see above.")
-_RUN_DIR = flags.DEFINE_string("run_dir", None, "Run folder; runs/EXPERIMENT by default.")
-_MODEL = flags.DEFINE_string(
-    "model", None, "A .keras file instead of RUN_DIR/model.keras; serve: the folder of a SavedModel's versions."
+_DATA_DIR = _define_path("data_dir", "Folder of the data; see above.")
+_RUN_DIR = _define_path("run_dir", "Run folder; runs/EXPERIMENT by default.")
+_MODEL = _define_path(
+    "model", "A .keras file instead of RUN_DIR/model.keras; serve: the folder of a SavedModel's versions."
 )
 _SPLIT = flags.DEFINE_string("split", None, "Split of the data; data.val_split by default, all to check or prepare.")
-_INPUT = flags.DEFINE_string("input", None, "predict, visualize, explore, export: an image or a folder of images.")
-_OUTPUT = flags.DEFINE_string("output", None, "Folder for results; in RUN_DIR by default.")
+_INPUT = _define_path("input", "predict, visualize, explore, export: an image or a folder of images.")
+_OUTPUT = _define_path("output", "Folder for results; in RUN_DIR by default.")
 _TO = flags.DEFINE_enum("to", "tfrecord", ["tfrecord"], "prepare_data: the form of the shards.")
-_INIT_FROM = flags.DEFINE_string("init_from", None, "train: short for --set model.weights=RUN_OR_FILE.")
+_INIT_FROM = _define_path("init_from", "train: short for --set model.weights=RUN_OR_FILE.")
 _CLUSTER = flags.DEFINE_list("cluster", [], "train, evaluate: HOST:PORT of all workers; the first is the chief.")
 _WORKER = flags.DEFINE_integer("worker", None, "train, evaluate: which of --cluster this process is, from 0.")
 _SUBMISSION = flags.DEFINE_bool("submission", False, "predict: write files for the Cityscapes test server.")
@@ -97,8 +112,12 @@ _WHAT = flags.DEFINE_enum(
 )
 _PIXEL = flags.DEFINE_multi_string("pixel", [], "visualize: x,y from the upper left corner; may be repeated.")
 _CLASSES = flags.DEFINE_list("classes", [], "visualize: the classes whose attention is drawn, by name.")
-_COMPARE = flags.DEFINE_multi_string(
-    "compare", [], "evaluate, visualize, explore: another run folder or .keras file, to be shown beside."
+_COMPARE = flags.DEFINE_multi(
+    _Path(),
+    flags.ArgumentSerializer(),
+    "compare",
+    [],
+    "evaluate, visualize, explore: another run folder or .keras file, to be shown beside.",
 )
 _REPORT = flags.DEFINE_bool("report", False, "evaluate: write report.html too.")
 _SIZE = flags.DEFINE_string("size", "769x769", "benchmark: HEIGHTxWIDTH of the image.")
@@ -110,11 +129,14 @@ def main(arguments: list[str]) -> None:
     if "tensorflow" not in sys.modules:  # which reads it once, for the whole process
         # oneDNN keeps the weights in its own layout: faster, but right only where nobody changes them.
         os.environ["TF_ONEDNN_ASSUME_FROZEN_WEIGHTS"] = str(int(_MODE.value in ("evaluate", "predict")))
-    with _silent_stderr():
-        from acfnet_tf import commands
-        from acfnet_tf.config import UserError
-        from acfnet_tf.request import Request
-        from acfnet_tf.training.interruption import Stopped
+    try:
+        with _silent_stderr():
+            from acfnet_tf import commands
+            from acfnet_tf.config import UserError
+            from acfnet_tf.request import Request
+            from acfnet_tf.training.interruption import Stopped
+    except ImportError as error:  # Keras is set to something else, or a package is missing
+        sys.exit(f"Error: {error}")
 
     try:
         if not (_EXPERIMENT.value or (_MODEL.value and _MODE.value in _OF_A_MODEL)):
@@ -169,4 +191,6 @@ def _silent_stderr() -> Iterator[None]:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    console = runpy.run_path(os.path.join(os.path.dirname(os.path.abspath(__file__)), "acfnet_tf", "console.py"))
+    with console["console"]():
+        app.run(main)

@@ -3,20 +3,17 @@
 Importing this package registers every custom layer, so that `keras.models.load_model` reads its models.
 """
 
-import os
+import sys
 
-from acfnet_tf import onednn
+from acfnet_tf import keras_settings, onednn
 
-os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 onednn.turn_on()
-
-import keras
-
-if keras.backend.backend() != "tensorflow":
-    raise ImportError(
-        f"acfnet_tf needs Keras's TensorFlow backend, not {keras.backend.backend()!r}: set KERAS_BACKEND=tensorflow"
-        ' or remove "backend" from ~/.keras/keras.json'
-    )
+try:
+    keras_settings.check_settings()
+except ImportError as error:
+    if sys.argv[:1] != ["-m"]:  # else a program of this package is being started
+        raise
+    sys.exit(f"Error: {error}")
 
 from acfnet_tf import layers, serving
 from acfnet_tf._version import __version__

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import shlex
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 from acfnet_tf.config import ConfigError, Experiment, UserError, load_experiment, override
 from acfnet_tf.data.checks import check
 from acfnet_tf.data.checks.report import write_check_report
+from acfnet_tf.data.listing import find_images
 from acfnet_tf.data.order import SampleOrder
 from acfnet_tf.data.pipeline import training_dataset
 from acfnet_tf.data.readers.shards import write_shards
@@ -21,6 +23,7 @@ from acfnet_tf.evaluation.comparison import compare
 from acfnet_tf.evaluation.report import describe_inference, write_report
 from acfnet_tf.evaluation.submission import write_submission
 from acfnet_tf.export.export import export as export_model
+from acfnet_tf.files import check_writable
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.models.complexity import complexity, complexity_table
 from acfnet_tf.models.create import create_model
@@ -44,7 +47,7 @@ from acfnet_tf.training.validation import evaluate_shared
 from acfnet_tf.visualization.data_sheet import write_augmented_sheet, write_contact_sheet
 from acfnet_tf.visualization.explore.server import explore as serve_page
 from acfnet_tf.visualization.html_report import write_html_report
-from acfnet_tf.visualization.predict import find_images, predict_files
+from acfnet_tf.visualization.predict import predict_files
 from acfnet_tf.visualization.visualize import IMAGES
 from acfnet_tf.visualization.visualize import visualize as draw_figures
 
@@ -71,7 +74,7 @@ def train(request: Request) -> None:
 
 
 def evaluate(request: Request) -> None:
-    """Measures the trained model on a split, on all workers, and writes the report into the run folder.
+    """Measures the trained model on a split, on all workers, prints the report, and writes it.
 
     With --compare, another one on the same images too.
     """
@@ -82,6 +85,7 @@ def evaluate(request: Request) -> None:
     several = len(read_tf_config()[0]) > 1
     workers = join_workers("multi_worker" if several else "one_device")
     experiment, predictor, classes = trained_model(request)
+    folder = _output(request, ".", printed=True)
     source, samples, split = split_samples(request, experiment, classes)
     print(f"{len(samples)} images of {split}: {describe_inference(experiment.evaluation)}")
     if any(sample.label is None for sample in samples):
@@ -93,7 +97,7 @@ def evaluate(request: Request) -> None:
     if not workers.is_chief:
         return
     report = write_report(
-        request.folder,
+        folder,
         found[-1],
         model=f"{Path(request.model or MODEL_FILE).name}, run by {request.runtime}",
         initialization=experiment.model.initialization or "unknown",
@@ -103,11 +107,13 @@ def evaluate(request: Request) -> None:
         split=split,
         data=source.name,
         comparison=compare(runs[0].name, *found, classes.names) if request.compare else None,
+        name=request.folder.resolve().name,
+        show=lambda text: print(f"\n{text}", flush=True),
     )
-    print(f"\n{report.text}\nReport: {request.folder / 'evaluation.md'} and evaluation.json")
+    print(f"Report: {folder / 'evaluation.md'} and evaluation.json")
     if request.report:
         file = write_html_report(
-            request.folder / "report.html",
+            folder / "report.html",
             report.content,
             evaluation=found[-1],
             runs=runs,
@@ -127,11 +133,11 @@ def predict(request: Request) -> None:
     experiment, predictor, classes = trained_model(request)
     if request.submission:
         _, samples, split = split_samples(request, experiment, classes)
-        output = Path(request.output or request.folder / f"submission_{split}")
+        output = _output(request, f"submission_{split}")
         write_submission(predictor, samples, output)
         print(f"Submission: {output.with_name(output.name + '.zip')} ({len(samples)} images of {split})")
         return
-    output = Path(request.output or request.folder / "predictions")
+    output = _output(request, "predictions")
     files = predict_files(predictor, request.input, output, classes.colors, experiment.evaluation.max_pixels)
     print(f"{len(files)} images labelled: NAME.png, NAME_color.png and NAME_overlay.png in {output}")
 
@@ -142,13 +148,14 @@ def visualize(request: Request) -> None:
     if what not in IMAGES:
         raise UserError(f"--mode=visualize --what={what}: expected one of {', '.join(IMAGES)}")
     experiment, predictor, classes = trained_model(request)
-    samples, classes = images_named(request, experiment, classes)
+    folder = _output(request, "figures")
+    samples, classes = images_named(request, experiment, classes, folder)
     files = draw_figures(
         what,
         runs_to_show(request, experiment, predictor, classes),
         samples,
         classes,
-        Path(request.output or request.folder / "figures"),
+        folder,
         images=request.images,
         pixels=request.pixels,
         class_names=request.classes,
@@ -172,20 +179,23 @@ def explore(request: Request) -> None:
         if request.input or request.data_dir or request.split:
             raise
         print(f"No samples to choose from: {error}")  # the page is of use without them
+    # Bytes in the names of files that are not UTF-8 have no place in a page.
+    samples = [sample._replace(name=os.fsencode(sample.name).decode(errors="backslashreplace")) for sample in samples]
     serve_page(runs_to_show(request, experiment, predictor, classes), classes, samples, experiment.explore)
 
 
 def check_data(request: Request) -> None:
     """Reads all data, says what is wrong with them, and draws what the network would see."""
     experiment, source, splits = open_splits(request)
-    folder = Path(request.output or request.folder / "data_check")
+    folder = _output(request, "data_check", printed=True)
     result = check.check_data(source, splits)
     trained = [
         result.splits[split] for split in split_parts(experiment.data.train_split, source) if split in result.splits
     ]
     pixels = np.concatenate([counts.class_pixels for counts in trained]) if trained else None
     weights = {} if pixels is None else weights_from_counts(pixels)
-    print(f"\n{write_check_report(result, folder, weights)}\nReport: {folder / 'check.md'} and check.json")
+    write_check_report(result, folder, weights, show=lambda text: print(f"\n{text}", flush=True))
+    print(f"Report: {folder / 'check.md'} and check.json")
     if result.errors:
         raise UserError("these data cannot be trained on; what is wrong stands above")
 
@@ -234,7 +244,7 @@ def export(request: Request) -> None:
     result = export_model(
         predictor,
         request.format,
-        Path(request.output or request.folder / "export"),
+        _output(request, "export"),
         experiment.name,
         classes,
         experiment.export,
@@ -269,6 +279,16 @@ def benchmark(request: Request) -> None:
         raise UserError(f"--size={request.size}: expected HEIGHTxWIDTH, such as 769x769")
     experiment = load_experiment(request.experiment, request.overrides)
     print(complexity_table(complexity(create_model(experiment.model), size), size))
+
+
+def _output(request: Request, default: str, *, printed: bool = False) -> Path:
+    """The folder for results, --output or `default` in the run folder, which can be written.
+
+    Args:
+        printed: what matters is printed too. The run folder may then be one that only others can write into.
+    """
+    folder = Path(request.output or request.folder / default)
+    return folder if printed and not request.output else check_writable(folder)
 
 
 def _name_cluster(request: Request) -> None:

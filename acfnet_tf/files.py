@@ -1,25 +1,101 @@
-"""Files that are there whole or not at all."""
+"""Files that are there whole or not at all, and what is said when they cannot be written."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
+
+from acfnet_tf.config import UserError
 
 
 @contextlib.contextmanager
 def replaced(file: Path) -> Iterator[Path]:
-    """A path beside `file` to write to; it takes the place of `file` afterwards, and is gone if writing fails."""
-    partial = file.with_name(f".{file.name}.{os.getpid()}")
+    """A path beside `file` to write to; it takes the place of `file` afterwards, and is gone if writing fails.
+
+    It has the suffix of `file`, and a name that is never too long where that of `file` is not. The folder is made if
+    needed.
+
+    Raises:
+        OSError: the system does not let it be written. It names `file`.
+    """
+    digest = zlib.crc32(os.fsencode(file.name))
+    partial = file.with_name(f".{file.name[:40]}.{digest:08x}.{os.getpid()}{file.suffix[:10]}")
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         yield partial
         os.replace(partial, file)
+    except OSError as error:
+        if error.filename == str(partial):
+            error.filename = str(file)  # the other name means nothing to anybody
+        raise
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it is gone when all went well
+            partial.unlink()
+
+
+@contextlib.contextmanager
+def write_errors(place: str | Path) -> Iterator[None]:
+    """Turns a full disk, a missing permission and their like into one line.
+
+    Args:
+        place: what is written, where the system does not say.
+
+    Raises:
+        UserError: with that line, instead of an `OSError`.
+    """
+    try:
+        yield
+    except ConnectionError:  # of the console or a network, not of files
+        raise
+    except OSError as error:
+        reason = error.strerror or str(error)
+        if error.errno and isinstance(error, FileExistsError | NotADirectoryError):
+            reason = "a file stands where a folder must be"
+        raise UserError(f"cannot write {error.filename or place}: {reason}") from error
 
 
 def write_atomically(file: Path, text: str) -> None:
-    """A reader sees the old text or the new one, never half of it."""
-    with replaced(file) as partial:
-        partial.write_text(text, encoding="utf-8")
+    """A reader sees the old text or the new one, never half of it.
+
+    Bytes in the names of files that are not UTF-8 become what JSON, too, writes for them: "\\udcff".
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    with write_errors(file), replaced(file) as partial:
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
+def check_utf_8(path: str | Path) -> None:
+    """For what hands paths to libraries that take no others.
+
+    Raises:
+        UserError: the path holds bytes that are not UTF-8.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{path}: its name is not UTF-8, as TensorFlow wants it here; choose another folder") from error
+
+
+def check_writable(folder: Path) -> Path:
+    """Sees that files can be written into a folder, which need not be there yet: before the work, not after it.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: they cannot.
+    """
+    there = next((each for each in (folder, *folder.parents) if each.exists()), folder)
+    with write_errors(f"into {folder}"):
+        try:
+            tempfile.TemporaryFile(dir=there).close()
+        except OSError as error:
+            error.filename = str(there)  # and not that of the file
+            raise
+    return folder

@@ -19,12 +19,13 @@ from acfnet_tf.config import (
     override,
 )
 from acfnet_tf.data.classes import ClassSet, numbered_classes
+from acfnet_tf.data.listing import unified
 from acfnet_tf.data.sample import DataSource, Sample
 from acfnet_tf.data.source import open_data
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.training.run_folder import CLASSES_FILE, CONFIG_FILE, read_classes, read_config
 from acfnet_tf.visualization.figure import Run
-from acfnet_tf.visualization.predict import find_images, output_stems
+from acfnet_tf.visualization.predict import plan
 
 
 @dataclass(frozen=True)
@@ -120,24 +121,28 @@ def split_samples(request: Request, experiment: Experiment, classes: ClassSet) -
     return source, source.list_samples(split), split
 
 
-def images_named(request: Request, experiment: Experiment, classes: ClassSet) -> tuple[list[Sample], ClassSet]:
-    """What --input names: a file, a folder, or an image of the split by its name; the whole split without --input."""
+def images_named(
+    request: Request, experiment: Experiment, classes: ClassSet, output: Path | None = None
+) -> tuple[list[Sample], ClassSet]:
+    """What --input names: a file, a folder, or an image of the split by its name; the whole split without --input.
+
+    Args:
+        output: folder for results, which are no input.
+    """
     if request.input and Path(request.input).exists():
-        root = Path(request.input)
-        files = find_images(root)
-        names = output_stems([file.relative_to(root) if root.is_dir() else Path(file.name) for file in files])
-        return [Sample(str(name), str(file), None) for name, file in zip(names, files, strict=True)], classes
+        planned = plan(Path(request.input), output if Path(request.input).is_dir() else None)
+        return [Sample(str(stem), str(file), None) for file, stem in planned], classes
     source, samples, split = split_samples(request, experiment, classes)
     if not request.input:
         return samples, source.classes
     names = [sample.name for sample in samples]
-    if request.input not in names:
-        near = difflib.get_close_matches(request.input, names) or names[:2]
+    if (wanted := unified(request.input)) not in names:
+        near = difflib.get_close_matches(wanted, names) or names[:2]
         raise UserError(
             f"--input={request.input}: no such file or folder, and no image of that name in {split} of {source.name};"
             f" there are, for example, {', '.join(near)}"
         )
-    return [samples[names.index(request.input)]], source.classes
+    return [samples[names.index(wanted)]], source.classes
 
 
 def runs_to_show(request: Request, experiment: Experiment, predictor: Predictor, classes: ClassSet) -> list[Run]:

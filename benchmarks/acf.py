@@ -25,7 +25,7 @@ import numpy as np
 import psutil
 from inference import measure
 from scaling import cpu_model
-from sides import CORES, ROOT, Worker, take_turns
+from sides import CORES, ROOT, Worker, console, take_turns
 from train_step import NARROW, build_ours, random_batch
 
 SIDES = {"sum": "acf_sum", "concat": "acf_concat", "without": None}
@@ -139,4 +139,5 @@ def table(rounds: Sequence[Mapping[str, Mapping[str, float]]], before: Mapping[s
 
 
 if __name__ == "__main__":
-    main()
+    with console():
+        main()

@@ -32,7 +32,7 @@ import numpy as np
 import psutil
 from inference_sides import LABELS, SIDES
 from scaling import cpu_model
-from sides import CORES, QUIET, Worker, other_seconds
+from sides import CORES, QUIET, Worker, console, other_seconds
 
 PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "onnxruntime", "openvino", "torch")
 TRUTH, REFERENCE = "keras", "torch"
@@ -170,4 +170,5 @@ def table(rounds: Sequence[Mapping[str, Mapping[str, float]]], errors: Mapping[s
 
 
 if __name__ == "__main__":
-    main()
+    with console():
+        main()

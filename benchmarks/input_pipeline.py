@@ -41,6 +41,7 @@ import numpy as np
 import psutil
 from PIL import Image
 from scaling import cpu_model, physical_cores
+from sides import console
 from train_step import CORES, QUIET, ROOT
 
 if TYPE_CHECKING:
@@ -314,4 +315,5 @@ def print_table(rounds: list[dict[str, Turn]], cores: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with console():
+        main()

@@ -35,6 +35,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import IO, Any
 
+from sides import console
 from train_step import CORES, ROOT, other_seconds, random_batch
 
 SIDES = ALONE, TOGETHER, SILENT = "1 process", "2 workers", "2 workers, no exchange"
@@ -170,7 +171,7 @@ def running(side: str, flags: argparse.Namespace) -> Iterator[list[Worker]]:
         workers = []
         for index, core in enumerate(physical_cores()[:count]):
             tf_config = {"cluster": cluster, "task": {"type": "worker", "index": index}} if count > 1 else {}
-            log = stack.enter_context(tempfile.TemporaryFile("w+", errors="replace"))
+            log = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace"))
             workers.append(Worker(side, flags, core, tf_config, log))
             stack.callback(workers[-1].end)
         yield workers
@@ -256,16 +257,18 @@ def physical_cores() -> list[int]:
     first: dict[str, int] = {}
     for number in sorted(os.sched_getaffinity(0)):
         siblings = Path(f"/sys/devices/system/cpu/cpu{number}/topology/thread_siblings_list")
-        first.setdefault(siblings.read_text() if siblings.exists() else str(number), number)
+        first.setdefault(siblings.read_text(encoding="utf-8") if siblings.exists() else str(number), number)
     return list(first.values())
 
 
 def cpu_model() -> str:
     """As the kernel names it, or else the architecture."""
-    cpuinfo = Path("/proc/cpuinfo")
-    found = re.search(r"^model name\s*: (.+)$", cpuinfo.read_text(), re.MULTILINE) if cpuinfo.exists() else None
+    file = Path("/proc/cpuinfo")
+    text = file.read_text(encoding="utf-8", errors="replace") if file.exists() else ""
+    found = re.search(r"^model name\s*: (.+)$", text, re.MULTILINE)
     return found[1] if found else platform.machine()
 
 
 if __name__ == "__main__":
-    main()
+    with console():
+        main()

@@ -6,6 +6,7 @@ import json
 import os
 import platform
 import resource
+import runpy
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from typing import Any
 import psutil
 
 ROOT = Path(__file__).resolve().parent.parent
+console = runpy.run_path(str(ROOT / "acfnet_tf" / "console.py"))["console"]  # without the package, nor TensorFlow
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 # As acfnet_tf does, before or without which some sides import TensorFlow.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from sides import CORES, QUIET, ROOT, Worker, other_seconds, take_turns
+from sides import CORES, QUIET, ROOT, Worker, console, other_seconds, take_turns
 
 SIDES = ("acfnet_tf", "PyTorch")
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 5e-4
@@ -96,7 +96,7 @@ def build_torch(**arguments: Any) -> tuple[Any, Callable]:
 
 def cityscapes_class_weights() -> list[float]:
     """Read from the source file, because importing the package would load TensorFlow into PyTorch's process."""
-    source = (ROOT / "acfnet_tf" / "losses" / "class_weights.py").read_text()
+    source = (ROOT / "acfnet_tf" / "losses" / "class_weights.py").read_text(encoding="utf-8")
     numbers = re.search(r"CITYSCAPES_CLASS_WEIGHTS[^=]*=\s*\(([^)]*)\)", source).group(1)
     return [float(number) for number in numbers.split(",") if number.strip()]
 
@@ -255,4 +255,5 @@ PARTNERS = (
 
 
 if __name__ == "__main__":
-    main()
+    with console():
+        main()

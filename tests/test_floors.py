@@ -18,15 +18,14 @@ FLOORS = {
     "models": 3,
     "backbones": 2,
     "layers": 1,
-    **dict.fromkeys(
-        ("losses", "metrics", "data", "config", "conversion", "files", "onednn", "replicas", "tables", "_version"), 0
-    ),
+    **dict.fromkeys(("losses", "metrics", "data", "config", "conversion", "files", "replicas", "tables"), 0),
+    **dict.fromkeys(("console", "keras_settings", "onednn", "_version"), 0),
 }
 
 
 def imported_modules(file: Path) -> set[str]:
     modules = set()
-    for node in ast.walk(ast.parse(file.read_text())):
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.level == 0:
             modules.add(node.module)
         elif isinstance(node, ast.Import):

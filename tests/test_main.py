@@ -93,6 +93,33 @@ def test_evaluate_writes_the_report(trained, tiny_scenes, capfd):
     assert "with left-right flip" in text
 
 
+def test_results_go_where_the_user_says_and_home_is_home(trained, tiny_scenes, tmp_path, monkeypatch, capfd):
+    """ "~" stays for the program to read where the shell leaves it, as in --output=~/ev."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "run").symlink_to(trained)
+    (tmp_path / "scenes").symlink_to(tiny_scenes)
+    before = {file: file.stat().st_mtime_ns for file in trained.iterdir()}
+    run("--mode=evaluate", "--experiment=acf_aspp_small", "--run_dir=~/run", "--data_dir=~/scenes", "--output=~/ev")
+    assert {file.name for file in (tmp_path / "ev").iterdir()} == {"evaluation.json", "evaluation.md"}
+    assert (tmp_path / "ev" / "evaluation.md").read_text(encoding="utf-8") in capfd.readouterr().out
+    assert before == {file: file.stat().st_mtime_ns for file in trained.iterdir()}
+
+
+def test_a_run_that_cannot_be_written_is_evaluated_and_printed(trained, tiny_scenes, tmp_path, monkeypatch, capfd):
+    def denied(source, target):
+        raise PermissionError(13, "Permission denied", str(source), None, str(target))
+
+    monkeypatch.setattr("os.replace", denied)
+    with pytest.raises(SystemExit, match=r"Error: cannot write .*evaluation.json: Permission denied"):
+        run("--mode=evaluate", "--experiment=acf_aspp_small", f"--run_dir={trained}", f"--data_dir={tiny_scenes}")
+    assert "**mIoU**" in capfd.readouterr().out
+
+
+def test_a_path_that_is_empty_is_refused():
+    with pytest.raises(flags.IllegalFlagValueError, match="--run_dir=: names no file or folder"):
+        run("--mode=train", "--experiment=acf_aspp_small", "--run_dir=")
+
+
 def test_a_report_that_compares_with_another_run(trained, tiny_scenes, tmp_path, capfd):
     """A run compared with a copy of its own model: every difference is 0."""
     other = shutil.copy(trained / "model.keras", tmp_path / "other.keras")
@@ -244,6 +271,14 @@ def test_a_mistake_is_one_line_without_stack_trace_and_status_1():
         (["--mode=serve", "--experiment=acf_sum_small"], "export the run first: python main.py --mode=export"),
         (["--mode=serve", "--model=/no/such/folder"], "/no/such/folder"),
         (["--mode=serve", "--model={run}"], "no version"),
+        *(
+            (["--mode=" + mode, *OF_RUN, "--output={run}/config.json"], "config.json: a file stands where")
+            for mode in ("evaluate", "visualize", "check_data", "export")
+        ),
+        (["--mode=predict", *OF_RUN, "--input={scenes}", "--output={run}/config.json/a"], "config.json: a file stands"),
+        (["--mode=train", *OF_RUN[:1], "--data_dir={scenes}", "--run_dir={run}/config.json"], "a file stands where"),
+        (["--mode=predict", *OF_RUN, "--input=~nosuchuser/a.png"], "no such file or folder: ~nosuchuser/a.png"),
+        (["--mode=train", *OF_RUN[:1], "--data_dir={scenes}", "--set=data.classes=~nosuchuser/a"], "~nosuchuser/a"),
     ],
 )
 def test_every_mistake_names_what_is_wrong(arguments, message, trained, tiny_scenes, tmp_path, monkeypatch):

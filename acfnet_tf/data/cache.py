@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def cached(
         DataError: the folder cannot be written.
         tf.errors.OpError: a sample cannot be decoded.
     """
-    folder = Path(folder).expanduser()
+    folder = Path(os.path.expanduser(folder))
     files = [folder / f"{_key(sample, decode.coding)}.raw" for sample in samples]
     missing = sorted({file: index for index, file in enumerate(files) if not file.exists()}.values())
     dataset = tf.data.Dataset.from_tensor_slices(np.array(missing, np.int64)).map(decode, parallel_calls)
@@ -38,14 +39,13 @@ def cached(
         dataset.as_numpy_iterator(), f"Decoding into {folder}", len(missing), unit="image", disable=not missing or None
     )
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for index, (image, values) in zip(missing, pairs, strict=True):
             with replaced(files[index]) as partial:
                 partial.write_bytes(np.int32(values.shape).tobytes() + image.tobytes() + values.tobytes())
     except OSError as error:
         raise DataError(f"data.cache={folder}: cannot be written ({error.strerror or error}).") from error
 
-    paths = tf.constant([str(file) for file in files])
+    paths = tf.constant([os.fsencode(file) for file in files])
     dtype = tf.uint16 if decode.coding == "index" else tf.int32
 
     def read(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -61,4 +61,4 @@ def cached(
 
 def _key(sample: Sample, coding: str) -> str:
     sources = "|".join(f"{source} {fingerprint(source)}" for source in (sample.image, sample.label))
-    return hashlib.sha256(f"{DECODING}|{coding}|{sources}".encode()).hexdigest()[:32]
+    return hashlib.sha256(os.fsencode(f"{DECODING}|{coding}|{sources}")).hexdigest()[:32]

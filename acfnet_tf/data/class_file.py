@@ -18,7 +18,7 @@ from acfnet_tf.data.errors import DataError
 from acfnet_tf.data.labels.ade20k import ADE20K
 from acfnet_tf.data.labels.cityscapes import CITYSCAPES
 from acfnet_tf.data.labels.voc import VOC
-from acfnet_tf.data.sample import read_bytes
+from acfnet_tf.data.sample import read_text
 
 Coding = Literal["index", "color"]
 Color = tuple[int, int, int]
@@ -31,8 +31,6 @@ FILE_NAMES = (
     "labelmap.txt", "class_dict.csv", "labels.txt", "class_names.txt", "_classes.csv", "train/_classes.csv",
 )  # fmt: skip
 """Found in a data folder without being asked for; those of the second line as other tools call them."""
-
-_UTF_16 = b"\xff\xfe", b"\xfe\xff"
 
 
 def find_class_file(folder: Path) -> Path | None:
@@ -84,9 +82,8 @@ def read_class_file(path: str | Path, coding: Coding | None = None, ignore: Sequ
 
 def _parse(path: Path) -> dict[str, Any]:
     """The file as {"classes": [{"name": …}, …], "masks": …, "ignore": …}; the classes are not yet checked."""
-    content = read_bytes(path)
+    text = read_text(path)
     try:
-        text = content.decode("utf-16" if content.startswith(_UTF_16) else "utf-8-sig")
         if path.suffix.lower() == ".json":
             tree = json.loads(text)
         elif path.suffix.lower() in (".yaml", ".yml"):
@@ -100,8 +97,6 @@ def _parse(path: Path) -> dict[str, Any]:
             raise ValueError('expected is a list of classes, or {"classes": [...]}')
         if tree.get("masks") not in (None, "index", "color"):
             raise ValueError(f'"masks" is {tree["masks"]!r}, it must be "index" or "color"')
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not a text file in UTF-8. If it is text, save it in UTF-8.") from error
     except (ValueError, csv.Error, yaml.YAMLError, RecursionError) as error:
         raise DataError(f"{path}: {' '.join(str(error).split())}.") from error
     classes = [entry if isinstance(entry, dict) else {"name": entry} for entry in tree["classes"]]

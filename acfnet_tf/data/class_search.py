@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def find_classes(
     known = PRESETS.get(config.classes)
     file = None
     if config.classes and not known:
-        file = Path(config.classes).expanduser()
+        file = Path(os.path.expanduser(config.classes))
         if not file.is_file():
             raise DataError(
                 f"data.classes={config.classes}: no such file, and no preset. {suggest(file.name, PRESETS)}"

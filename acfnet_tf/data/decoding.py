@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -137,5 +138,5 @@ def _reader(sources: Sequence[str | Piece]) -> Callable[[tf.Tensor], tf.Tensor]:
     """A function from an index, () int64, to the bytes of that source, () string."""
     if any(isinstance(source, Piece) for source in sources):
         return lambda index: tf.ensure_shape(tf.py_function(lambda i: read_bytes(sources[i]), [index], tf.string), ())
-    paths = tf.constant(list(sources))
+    paths = tf.constant([os.fsencode(source) for source in sources])
     return lambda index: tf.io.read_file(paths[index])

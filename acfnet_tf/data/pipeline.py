@@ -63,7 +63,7 @@ def training_dataset(
     if config.cache:
         decode = cached(decode, samples, config.cache, parallel_calls)
     order = order or SampleOrder(len(samples), seed)
-    names = tf.constant([str(sample.label) for sample in samples])
+    names = tf.constant([os.fsencode(str(sample.label)) for sample in samples])
     table = tf.constant(classes.table)
 
     def labels_of(values: tf.Tensor) -> tf.Tensor:

@@ -92,6 +92,23 @@ def read_bytes(source: str | Path | Piece) -> bytes:
     return content
 
 
+def read_text(path: str | Path) -> str:
+    """The content of a text file in UTF-8, with or without a byte order mark.
+
+    Raises:
+        DataError: it cannot be read, or is in another encoding.
+    """
+    content = read_bytes(path)
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:  # where UTF-16 goes as UTF-8, every other letter is this one
+        utf_16 = " (UTF-16, it seems)" if content[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in content else ""
+        raise DataError(f"{path}: not a text file in UTF-8{utf_16}. Save it in UTF-8.")
+    return text
+
+
 def fingerprint(source: str | Path | Piece) -> str:
     """Size and time of a file, or checksum of a piece: tells whether its content may have changed.
 

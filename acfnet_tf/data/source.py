@@ -13,6 +13,7 @@ from acfnet_tf.data.errors import DataError
 from acfnet_tf.data.labels.cityscapes import CITYSCAPES
 from acfnet_tf.data.readers import ade20k, cityscapes, folder, shards, voc
 from acfnet_tf.data.sample import DataSource
+from acfnet_tf.files import write_errors
 
 ENVIRONMENT_VARIABLE = "CITYSCAPES_DATASET"
 
@@ -29,6 +30,7 @@ def open_data(config: DataConfig, data_dir: str | None, classes: ClassSet | None
     Raises:
         DataError: there are no such data, or their classes cannot be found out.
     """
+    data_dir = data_dir and os.path.expanduser(data_dir)
     if config.format == "cityscapes":
         return _open_cityscapes(config, data_dir, classes)
     if config.format == "tfds":
@@ -47,9 +49,10 @@ def open_data(config: DataConfig, data_dir: str | None, classes: ClassSet | None
 
 
 def _open_cityscapes(config: DataConfig, data_dir: str | None, classes: ClassSet | None) -> DataSource:
-    root = data_dir or os.environ.get(ENVIRONMENT_VARIABLE)
-    if root:
-        name = f"Cityscapes layout {Path(root).expanduser()}"
+    given = data_dir or os.path.expanduser(os.environ.get(ENVIRONMENT_VARIABLE, ""))
+    if given:
+        root = Path(given)
+        name = f"Cityscapes layout {root}"
         note = "" if data_dir else f"The folder is from {ENVIRONMENT_VARIABLE}."
     else:
         # Here and not above: the generator's libraries are of no use to those who have Cityscapes.
@@ -57,12 +60,12 @@ def _open_cityscapes(config: DataConfig, data_dir: str | None, classes: ClassSet
 
         (height, width), train, val, test = config.scene_size, config.scene_train, config.scene_val, config.scene_test
         root = Path("data") / f"street_scenes_{height}x{width}_{train}+{val}+{test}_seed{config.scene_seed}"
-        write_street_scenes(root, train=train, val=val, test=test, size=config.scene_size, seed=config.scene_seed)
+        with write_errors(root):
+            write_street_scenes(root, train=train, val=val, test=test, size=config.scene_size, seed=config.scene_seed)
         name = f"generated street scenes {root}"
         note = (
             f"For Cityscapes give --data_dir=DIR or set {ENVIRONMENT_VARIABLE}=DIR; for your own data see docs/data.md."
         )
-    root = Path(root).expanduser()
     if config.classes and not classes:
         classes, _ = find_classes(config, root, list)
     splits = [split for split in ("test", "train_extra") if (root / cityscapes.IMAGES / split).is_dir()]

@@ -196,7 +196,6 @@ def _load(file: Path | None) -> dict[str, tuple[str, ValueCounts]]:
 
 
 def _save(file: Path, known: dict[str, tuple[str, ValueCounts]]) -> None:
-    file.parent.mkdir(exist_ok=True)
     counts = [entry for _, entry in known.values()]
     with replaced(file) as partial, partial.open("wb") as stream:
         np.savez_compressed(

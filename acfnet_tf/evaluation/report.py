@@ -9,7 +9,7 @@ import json
 import math
 import platform
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,7 +36,7 @@ class Report(NamedTuple):
 
 
 def write_report(
-    run_dir: str | Path,
+    folder: str | Path,
     evaluation: Evaluation,
     *,
     model: str,
@@ -47,8 +47,10 @@ def write_report(
     split: str,
     data: str,
     comparison: Mapping[str, Any] | None = None,
+    name: str | None = None,
+    show: Callable[[str], object] | None = None,
 ) -> Report:
-    """Writes `evaluation.json` and `evaluation.md` into the run folder; each replaces its older version in one step.
+    """Writes `evaluation.json` and `evaluation.md` into a folder; each replaces its older version in one step.
 
     In the JSON file, shares are in 0 … 1 and what does not exist (the IoU of a class that neither occurs nor is
     predicted) is null; in the Markdown file they are percent and "–".
@@ -63,9 +65,13 @@ def write_report(
         split: which part of the data they are, such as "val".
         data: what the data are, such as "Cityscapes folder /data/cityscapes"; without a full stop.
         comparison: with another run, as `compare` returns it; this run is the second.
+        name: of the run; the folder's by default.
+        show: gets the text before anything is written, so that it is seen where nothing can be written.
+
+    Raises:
+        UserError: a file cannot be written.
     """
-    run_dir = Path(run_dir)
-    run_dir.mkdir(parents=True, exist_ok=True)
+    folder = Path(folder)
     heads = [head for head in _HEADS if head in evaluation.matrices]
     content = {
         "classes": list(class_names),
@@ -75,9 +81,11 @@ def write_report(
     }
     if comparison is not None:
         content["comparison"] = dict(comparison)
-    text = report_text(run_dir.resolve().name, content)
-    write_atomically(run_dir / "evaluation.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
-    write_atomically(run_dir / "evaluation.md", text)
+    text = report_text(name or folder.resolve().name, content)
+    if show:
+        show(text)
+    write_atomically(folder / "evaluation.json", json.dumps(content, indent=2, allow_nan=False) + "\n")
+    write_atomically(folder / "evaluation.md", text)
     return Report(text, content)
 
 

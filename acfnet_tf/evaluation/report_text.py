@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from acfnet_tf.tables import markdown_table, percent, points
+from acfnet_tf.tables import markdown_table, percent, plain, points
 
 _Content = Mapping[str, Any]
 
@@ -17,7 +17,7 @@ def report_text(name: str, content: _Content) -> str:
         name: of the run.
         content: of `evaluation.json`.
     """
-    lines = [f"# Evaluation of {name}", "", "IoU in percent.", ""]
+    lines = [f"# Evaluation of {plain(name)}", "", "IoU in percent.", ""]
     lines += _scores(content["heads"])
     lines += _boundaries(content["heads"])
     if "comparison" in content:
@@ -30,13 +30,13 @@ def _scores(heads: _Content) -> list[str]:
     classes = list(next(iter(heads.values()))["iou"])
     lines = markdown_table(
         ["class", *heads],
-        [[name, *(percent(result["iou"][name]) for result in heads.values())] for name in classes]
+        [[plain(name), *(percent(result["iou"][name]) for result in heads.values())] for name in classes]
         + [["**mIoU**", *(f"**{percent(result['mean_iou'], 2)}**" for result in heads.values())]]
         + [["pixel accuracy", *(percent(result["pixel_accuracy"], 2) for result in heads.values())]],
     )
     lines += ["", "As one row for each head, in the form of the paper's Table 3:", ""]
     return lines + markdown_table(
-        ["head", *classes, "mIoU"],
+        ["head", *map(plain, classes), "mIoU"],
         [
             [head, *map(percent, result["iou"].values()), percent(result["mean_iou"], 2)]
             for head, result in heads.items()
@@ -59,7 +59,7 @@ def _boundaries(heads: _Content) -> list[str]:
 
 
 def _comparison(name: str, comparison: _Content) -> list[str]:
-    other, intervals = comparison["with"]["name"], comparison["intervals"]
+    name, other, intervals = plain(name), plain(comparison["with"]["name"]), comparison["intervals"]
     confidence = f"{intervals['confidence']:.0%}"
     lines = ["", f"## Compared with {other}"]
     for head, result in comparison["heads"].items():
@@ -79,7 +79,7 @@ def _comparison(name: str, comparison: _Content) -> list[str]:
 def _compared(label: str, values: _Content, digits: int) -> list[str]:
     shares = [percent(values[name], digits) for name in ("first", "second")]
     difference, low, high = (points(values[name], digits) for name in ("difference", "low", "high"))
-    return [label, *shares, difference, "–" if values["low"] is None else f"{low} … {high}"]
+    return [plain(label), *shares, difference, "–" if values["low"] is None else f"{low} … {high}"]
 
 
 def _conditions(content: _Content) -> list[str]:
@@ -90,9 +90,9 @@ def _conditions(content: _Content) -> list[str]:
         "",
         "## How it was measured",
         "",
-        f"- Model: {measured['model']}.",
-        f"- Initialised from: {measured['initialized_from']}.",
-        f"- Data: {measured['data']}, split {measured['split']}, {measured['images']} images.",
+        f"- Model: {plain(measured['model'])}.",
+        f"- Initialised from: {plain(measured['initialized_from'])}.",
+        f"- Data: {plain(measured['data'])}, split {plain(measured['split'])}, {measured['images']} images.",
         f"- Image sizes, height×width: {', '.join(sizes[:5])}{more}; batch size {measured['batch_size']}.",
         f"- Inference: {measured['inference']}.",
         f"- Software: {', '.join(f'{name} {version}' for name, version in measured['software'].items())}.",

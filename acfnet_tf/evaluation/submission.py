@@ -19,6 +19,7 @@ from acfnet_tf.config import UserError
 from acfnet_tf.data.labels.cityscapes import LABEL_IDS
 from acfnet_tf.data.reading import read_image
 from acfnet_tf.data.sample import Sample
+from acfnet_tf.files import replaced, write_errors
 from acfnet_tf.inference.predictor import Predictor
 
 _NAME = re.compile(r"[^_]+_\d{6}_\d{6}")
@@ -42,23 +43,26 @@ def write_submission(
         The PNG files, in the order of the samples.
 
     Raises:
-        UserError: the model does not have the 19 classes, or a sample is not named as in Cityscapes.
+        UserError: the model does not have the 19 classes, a sample is not named as in Cityscapes, or a file cannot be
+            written.
         DataError: an image cannot be read.
     """
     output_dir = Path(output_dir)
     if predictor.num_classes != len(LABEL_IDS):
         raise UserError(f"the server scores {len(LABEL_IDS)} classes; the model has {predictor.num_classes}")
     for sample in samples:
-        if not _NAME.fullmatch(sample.name):
+        if not (_NAME.fullmatch(sample.name) and sample.name.isprintable()):
             raise UserError(f"{sample.name}: the server knows only names of the form CITY_SSSSSS_FFFFFF")
-    output_dir.mkdir(parents=True, exist_ok=True)
     files = []
     for sample in tqdm(samples, "Predicting", unit="image", disable=not progress):
         file = output_dir / f"{sample.name}_labelIds.png"
-        Image.fromarray(LABEL_IDS[predictor(read_image(sample.image))]).save(file)
+        labels = LABEL_IDS[predictor(read_image(sample.image))]
+        with write_errors(file), replaced(file) as partial:
+            Image.fromarray(labels).save(partial)
         files.append(file)
     if archive:
-        with zipfile.ZipFile(output_dir.with_name(f"{output_dir.name}.zip"), "w", zipfile.ZIP_STORED) as archive_file:
+        target = output_dir.with_name(f"{output_dir.name}.zip")
+        with write_errors(target), replaced(target) as partial, zipfile.ZipFile(partial, "w") as archive_file:
             for file in files:
                 archive_file.write(file, file.name)
     return files

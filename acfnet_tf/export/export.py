@@ -18,7 +18,7 @@ from acfnet_tf.export.openvino import write_openvino
 from acfnet_tf.export.saved_model import export_saved_model, publish
 from acfnet_tf.export.scenes import at_two_sizes, read_scenes
 from acfnet_tf.export.verification import Verification, verify_file, verify_int8, verify_saved_model
-from acfnet_tf.files import write_atomically
+from acfnet_tf.files import check_utf_8, write_atomically
 from acfnet_tf.inference.predictor import Predictor
 
 Format = Literal["saved_model", "litert", "onnx", "openvino", "keras"]
@@ -92,6 +92,7 @@ def export(
     """
     if quantize and format != "litert":
         raise UserError(f"--quantize={quantize} is for --format=litert, not for {format}")
+    check_utf_8(output)
     if not samples or (quantize and not calibration):
         raise UserError("exporting wants scenes to verify on, and int8 some to calibrate on: the split has none")
     scenes = list(read_scenes(samples[:COMPARED_SCENES], classes, config.max_pixels))

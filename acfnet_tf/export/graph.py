@@ -100,7 +100,7 @@ def quiet() -> Iterator[None]:
     sys.stdout.flush()
     sys.stderr.flush()
     kept = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
-    with open(os.devnull, "w") as sink, warnings.catch_warnings():
+    with open(os.devnull, "w", encoding="utf-8") as sink, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for descriptor in kept:
             os.dup2(sink.fileno(), descriptor)

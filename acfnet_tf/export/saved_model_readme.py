@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Mapping
+from urllib.parse import quote
 
 import tensorflow as tf
 
@@ -12,6 +15,7 @@ from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.evaluation.report import describe_inference
 from acfnet_tf.export.signatures import Signatures
 from acfnet_tf.inference.predictor import Predictor
+from acfnet_tf.tables import plain
 
 _MEANING = {
     "image_bytes": "JPEG, PNG, WebP or BMP files, of any and different sizes",
@@ -27,7 +31,7 @@ _MEANING = {
 }
 
 _TEMPLATE = """\
-# {name}
+# {title}
 
 ACFNet, semantic segmentation into {count} classes. Written by acfnet_tf {version} with TensorFlow {tensorflow}.
 Inference: {inference}. Images of more than {max_pixels:,} pixels are refused.
@@ -42,7 +46,7 @@ Every request may hold any number of images; they are labelled one after another
 
 Serve the folder above this version as model `{name}`:
 
-    tensorflow_model_server --model_name={name} --model_base_path=FOLDER --port=8500 --rest_api_port=8501
+    tensorflow_model_server --model_name={quoted} --model_base_path=FOLDER --port=8500 --rest_api_port=8501
 
 REST:
 
@@ -51,7 +55,7 @@ import base64, json, urllib.request
 
 content = base64.b64encode(open("image.jpg", "rb").read()).decode()
 body = json.dumps({{"instances": [{{"image_bytes": {{"b64": content}}}}]}}).encode()
-with urllib.request.urlopen("http://localhost:8501/v1/models/{name}:predict", body) as response:
+with urllib.request.urlopen("http://localhost:8501/v1/models/{url}:predict", body) as response:
     (answer,) = json.load(response)["predictions"]
 open("labels.png", "wb").write(base64.b64decode(answer["label_png_bytes"]["b64"]))
 ```
@@ -63,7 +67,7 @@ import grpc, tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 request = predict_pb2.PredictRequest()
-request.model_spec.name = "{name}"
+request.model_spec.name = {literal}
 request.inputs["image_bytes"].CopyFrom(tf.make_tensor_proto([open("image.jpg", "rb").read()]))
 options = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 channel = grpc.insecure_channel("localhost:8500", options)
@@ -95,14 +99,20 @@ def saved_model_readme(
     """
     rows = zip(range(len(classes)), classes.names, classes.colors, strict=True)
     return _TEMPLATE.format(
+        title=plain(name),
         name=name,
+        quoted=shlex.quote(name),
+        url=quote(name),
+        literal=json.dumps(name),
         count=len(classes),
         version=__version__,
         tensorflow=tf.__version__,
         inference=describe_inference(predictor.evaluation),
         max_pixels=config.max_pixels,
         signatures="\n\n".join(_signature(key, function) for key, function in signatures.items()),
-        classes="\n".join(f"| {index} | {label} | {', '.join(map(str, color))} |" for index, label, color in rows),
+        classes="\n".join(
+            f"| {index} | {plain(label)} | {', '.join(map(str, color))} |" for index, label, color in rows
+        ),
     )
 
 

@@ -19,7 +19,7 @@ from acfnet_tf.export.runtimes import Run, open_runtime
 from acfnet_tf.export.scenes import Scene
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.metrics.confusion import ConfusionMatrix
-from acfnet_tf.tables import markdown_table
+from acfnet_tf.tables import markdown_table, plain
 
 EQUAL_LABELS = 0.999
 """Least share of a scene's pixels."""
@@ -63,7 +63,7 @@ class Verification:
         header = ("scene", "height×width", "equal labels", "largest difference", "of values up to")
         rows = [
             (
-                row.scene,
+                plain(row.scene),
                 row.size,
                 f"{100 * row.equal:.3f} %",
                 f"{row.difference:.1e}",

@@ -9,6 +9,7 @@ server refuses, are named at the end, and the exit status is 1 then; the others 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -20,10 +21,11 @@ from PIL import Image
 from tqdm import tqdm
 
 from acfnet_tf.config import UserError
+from acfnet_tf.console import console
 from acfnet_tf.data.errors import DataError
-from acfnet_tf.files import replaced
+from acfnet_tf.files import check_writable, replaced, write_errors
 from acfnet_tf.serving.connection import Client, RefusedError
-from acfnet_tf.visualization.predict import find_images, output_stems
+from acfnet_tf.visualization.predict import plan, some_failed
 
 
 def segment_files(
@@ -48,16 +50,13 @@ def segment_files(
         The index files, in the order of the images' names.
 
     Raises:
-        UserError: nothing to do; the server failed, and what was done until then is kept; or (after all others are
-            written) some images could not be read or were refused: they are listed.
-        OSError: a file cannot be written.
+        UserError: nothing to do; the folder cannot be written; the server failed, and what was done until then is kept;
+            or (after all others are done) some images could not be read, were refused, or their files could not be
+            written: they are listed.
     """
-    input, output_dir = Path(input), Path(output_dir)
-    images = find_images(input, output_dir)
-    root = input if input.is_dir() else input.parent
-    stems = output_stems([image.relative_to(root) for image in images])
-    files = [output_dir / stem.with_name(stem.name + ".png") for stem in stems]
-
+    images, stems = zip(*plan(Path(input), Path(output_dir)), strict=True)
+    folder = check_writable(Path(output_dir))
+    files = [folder / stem.with_name(stem.name + ".png") for stem in stems]
     failed = threading.Event()
 
     def segment(image: Path, file: Path) -> str | None:
@@ -66,14 +65,16 @@ def segment_files(
             return None
         try:
             labels = client(image)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with replaced(file) as partial:
-                Image.fromarray(labels).save(partial, "PNG")
         except (DataError, RefusedError) as error:
             return str(error) if str(image) in str(error) else f"{image}: {error}"
         except Exception:
             failed.set()  # the other images would fail too
             raise
+        try:
+            with write_errors(file), replaced(file) as partial:
+                Image.fromarray(labels).save(partial)
+        except UserError as error:
+            return str(error)
         return None
 
     pool = ThreadPoolExecutor(parallel)
@@ -84,19 +85,23 @@ def segment_files(
         pool.shutdown(cancel_futures=True)  # after Ctrl-C: what is under way is finished, the rest dropped
     bad = [fault for fault in faults if fault]
     if bad:
-        raise UserError(f"{len(bad)} of {len(images)} images failed; the others are done:\n  " + "\n  ".join(bad))
+        raise some_failed(bad, len(images))
     return files
+
+
+def _path(text: str) -> Path:
+    return Path(os.path.expanduser(text))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m acfnet_tf.serving.client", formatter_class=argparse.RawTextHelpFormatter, description=__doc__
     )
-    parser.add_argument("--input", required=True, type=Path, help="an image or a folder of images")
+    parser.add_argument("--input", required=True, type=_path, help="an image or a folder of images")
     parser.add_argument("--address", required=True, help="http://HOST:8501 (REST) or HOST:8500 (gRPC)")
     parser.add_argument("--model", default="acfnet", help="name under which the model is served (%(default)s)")
     parser.add_argument("--version", help="number or label of a version; the newest by default")
-    parser.add_argument("--output", type=Path, help="folder for the PNGs; INPUT_labels by default")
+    parser.add_argument("--output", type=_path, help="folder for the PNGs; INPUT_labels by default")
     parser.add_argument("--parallel", type=int, default=8, help="requests at a time (%(default)s)")
     parser.add_argument(
         "--timeout",
@@ -111,7 +116,7 @@ def main() -> None:
     try:
         with Client(flags.address, flags.model, version=version, timeout=flags.timeout) as client:
             files = segment_files(client, flags.input, output, max(1, flags.parallel))
-    except (UserError, OSError) as error:
+    except UserError as error:
         sys.exit(f"Error: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
@@ -119,4 +124,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with console():
+        main()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 import zipfile
@@ -15,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from acfnet_tf.config import ConfigError, UserError
+from acfnet_tf.files import replaced
 
 CHECKSUM_BYTES = 8
 BLOCK_BYTES = 1 << 20
@@ -56,14 +56,11 @@ class Checkpoints:
             UserError: it cannot be written. The ones before it are still there.
         """
         file, before = self._file(step), self.steps()
-        partial = file.with_name(f".{file.name}.{os.getpid()}")
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with partial.open("w+b") as stream:
+            with replaced(file) as partial, partial.open("w+b") as stream:
                 self._write(stream)
                 stream.flush()
                 os.fsync(stream.fileno())
-            os.replace(partial, file)
             _sync_folder(self._folder)
             for old in self.steps()[: -self._keep]:
                 if old != self.best:
@@ -74,9 +71,6 @@ class Checkpoints:
                 rest = f"The checkpoint before it is intact: {self._file(before[-1])}; "
                 rest += "the same command continues from there."
             raise UserError(f"cannot write checkpoint {file}: {error.strerror}. {rest}") from error
-        finally:
-            with contextlib.suppress(OSError):  # it is gone when all went well
-                partial.unlink()
         return file
 
     def restore(self) -> int | None:

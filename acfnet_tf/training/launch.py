@@ -14,6 +14,7 @@ import contextlib
 import ctypes
 import json
 import os
+import runpy
 import signal
 import socket
 import subprocess
@@ -100,7 +101,7 @@ def _watch(workers: list[subprocess.Popen], logs: list[Path], pending: list[int]
             how = f"status {status}" if worker.returncode > 0 else signal.Signals(-worker.returncode).name
             _say(f"Worker {index} (pid {worker.pid}) ended with {how}.")
             if index:
-                lines = logs[index].read_text(errors="replace").splitlines()[-LOG_LINES:]
+                lines = logs[index].read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:]
                 _say("\n".join([f"The last lines of worker {index}:", *lines]))
             # After a signal from outside all are ending anyway, each in its time.
             if failure is None and not sent:
@@ -151,4 +152,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    # Without the package, which loads TensorFlow.
+    with runpy.run_path(str(Path(__file__).parents[1] / "console.py"))["console"]():
+        main()

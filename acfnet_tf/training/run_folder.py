@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import csv
 import dataclasses
-import errno
 import itertools
 import math
 import os
@@ -23,7 +22,8 @@ from acfnet_tf.config import PRESCRIBED, ConfigError, Experiment, UserError, dif
 from acfnet_tf.data.class_file import read_class_file
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.labels.cityscapes import CITYSCAPES
-from acfnet_tf.files import write_atomically
+from acfnet_tf.data.sample import read_text
+from acfnet_tf.files import replaced, write_atomically, write_errors
 from acfnet_tf.models.loading import MODEL_FILE
 from acfnet_tf.training.checkpoints import Checkpoints
 
@@ -75,12 +75,14 @@ class RunFolder:
         if not self.writes:
             yield
             return
-        with _readable_write_errors(self.path):
+        with write_errors(f"into {self.path}"):
             self.path.mkdir(parents=True, exist_ok=True)
             with self._lock():
+                for partial in self.path.glob(".*.keras.*"):  # half a model, of a process that was killed
+                    partial.unlink()
                 write_atomically(self.path / CONFIG_FILE, self.experiment.to_json())
                 write_atomically(self.path / CLASSES_FILE, self.classes.to_json())
-                self._summaries = tf.summary.create_file_writer(str(self.path / "tensorboard"))
+                self._summaries = tf.summary.create_file_writer(os.fsencode(self.path / "tensorboard"))
                 with self._tensorboard(step=0):
                     tf.summary.text("configuration", f"```json\n{self.experiment.to_json()}```")
                 yield
@@ -133,7 +135,7 @@ class RunFolder:
             return
         file = self.path / METRICS_FILE
         new = not file.exists()
-        with file.open("a", newline="") as stream:
+        with file.open("a", encoding="utf-8", newline="") as stream:
             writer = csv.DictWriter(stream, METRICS_COLUMNS)
             if new:
                 writer.writeheader()
@@ -145,7 +147,8 @@ class RunFolder:
     def log_image(self, step: int, name: str, image: np.ndarray) -> None:
         """Shows an (H, W, 3) uint8 image in TensorBoard."""
         with self._tensorboard(step):
-            tf.summary.image(name, image[None])
+            # A file's name may hold bytes that are not UTF-8, and TensorBoard takes no others.
+            tf.summary.image(name.encode(errors="backslashreplace").decode(), image[None])
 
     @contextlib.contextmanager
     def _tensorboard(self, step: int) -> Iterator[None]:
@@ -173,20 +176,15 @@ class RunFolder:
     def save_model(self, model: keras.Model, file: Path | None = None) -> None:
         """Writes a model for inference, so that a reader never sees half of it."""
         if self.writes:
-            partial = self.path / "partial.keras"
-            try:
+            with replaced(file or self.model_file) as partial:
                 model.save(partial)
-                os.replace(partial, file or self.model_file)
-            finally:
-                partial.unlink(missing_ok=True)
 
     def _rows(self) -> list[dict[str, str]]:
         """The rows of metrics.csv; one that was cut off, by a full disk for instance, is none."""
         file = self.path / METRICS_FILE
         if not file.exists():
             return []
-        with file.open(newline="") as stream:
-            return list(csv.DictReader(line for line in stream if line.endswith("\n")))
+        return list(csv.DictReader(line for line in read_text(file).splitlines(True) if line.endswith("\n")))
 
     def _validations(self) -> list[tuple[float, int]]:
         """(mIoU of the fine head, step) of every validation."""
@@ -207,17 +205,6 @@ class RunFolder:
             write_atomically(self.path / METRICS_FILE, text)
 
 
-@contextlib.contextmanager
-def _readable_write_errors(path: Path) -> Iterator[None]:
-    """Turns a full disk or a missing permission into one line."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM):
-            raise
-        raise UserError(f"cannot write {error.filename or f'into {path}'}: {error.strerror}") from error
-
-
 def has_begun(run_dir: Path) -> bool:
     """Whether the folder holds a training to continue."""
     return (run_dir / CONFIG_FILE).exists() and any((run_dir / "checkpoints").glob("step_*"))
@@ -227,13 +214,14 @@ def read_config(run_dir: Path) -> Experiment:
     """The experiment of a run folder.
 
     Raises:
-        ConfigError: there is none, or it cannot be read.
+        ConfigError: there is none, or it is damaged.
+        DataError: it cannot be read.
     """
     file = run_dir / CONFIG_FILE
+    if not file.is_file():
+        raise ConfigError(f"{run_dir} is no run folder: it holds no {CONFIG_FILE}")
     try:
-        return Experiment.from_json(file.read_text())
-    except OSError as error:
-        raise ConfigError(f"{run_dir} is no run folder: it holds no readable {CONFIG_FILE}") from error
+        return Experiment.from_json(read_text(file))
     except ConfigError as error:
         raise ConfigError(f"{file}: {error}") from error
 

@@ -16,7 +16,7 @@ from matplotlib.ticker import PercentFormatter
 from acfnet_tf.config import UserError
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.inference.inspection import Inspection, inspector_of
-from acfnet_tf.visualization.figure import Picture, Run, mark, shorten, show_image, show_map, styled
+from acfnet_tf.visualization.figure import Picture, Run, class_name, mark, show_image, show_map, styled
 
 _WIDTH, _COLORBAR_WIDTH = 8.4, 0.7
 """Inches of all maps in a row, and of the colour bar beside them."""
@@ -115,7 +115,7 @@ def _bars(inspection: Inspection, pixel: tuple[int, int], number: int, classes: 
     larger = np.maximum(attention, fine)
     named = [label for label in np.argsort(-larger, kind="stable")[:_BARS].tolist() if larger[label] >= _LEAST_BAR]
     named.sort(key=lambda label: -attention[label])
-    names = [shorten(classes.names[label], 20) for label in named]
+    names = [class_name(classes, label, 20) for label in named]
     colors = [np.divide(classes.colors[label], 255) for label in named]
     attention, fine = ([*values[named], max(0.0, 1 - values[named].sum())] for values in (attention, fine))
     if len(named) == len(classes):
@@ -152,7 +152,7 @@ def _draw_maps(
     drawn = []
     for place, label in enumerate(shown):
         axes = figure.add_subplot(grid[divmod(place, columns)])
-        title = textwrap.fill(shorten(classes.names[label], 32), int(13 * width))
+        title = textwrap.fill(class_name(classes, label, 32), int(13 * width))
         shares = inspection.probabilities["coarse"][..., label]
         drawn.append(show_map(axes, shares, inspection.size, inspection.grid, title, vmin=0, vmax=1))
     figure.colorbar(

@@ -15,7 +15,7 @@ from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.errors import DataError
 from acfnet_tf.data.reading import read_image, read_values
 from acfnet_tf.data.sample import Sample
-from acfnet_tf.files import replaced
+from acfnet_tf.files import replaced, write_errors
 from acfnet_tf.visualization.figure import (
     ABOVE_CAPTIONS,
     PANEL_PIXELS,
@@ -118,7 +118,6 @@ def _write(pictures: Iterable[Picture], classes: ClassSet, file: Path, count: in
         panel.set_title(title, pad=ABOVE_CAPTIONS)
     class_legend(figure, shown, occurring)
     fit(figure, axes)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with replaced(file) as partial:
-        Image.fromarray(to_array(figure, _DPI)).save(partial, "PNG")
+    with write_errors(file), replaced(file) as partial:
+        Image.fromarray(to_array(figure, _DPI)).save(partial)
     return file

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.metrics.confusion import ConfusionMatrix, iou_of_images
 from acfnet_tf.tables import points
-from acfnet_tf.visualization.figure import COARSE, FINE, shorten, styled
+from acfnet_tf.visualization.figure import COARSE, FINE, class_name, shorten, styled
 
 MAX_CONFUSED = 25
 """A confusion matrix is drawn of no more classes than these."""
@@ -68,7 +68,7 @@ def draw_confusion(matrix: ConfusionMatrix, classes: ClassSet, title: str = "") 
     wrong = truth + predicted - 2 * hits
     shown = np.sort(present[np.argsort(-wrong[present], kind="stable")[:MAX_CONFUSED]])
     rest = np.setdiff1d(present, shown)
-    names = [shorten(classes.names[index], _NAME_LENGTH) for index in shown]
+    names = [class_name(classes, index, _NAME_LENGTH) for index in shown]
     cells, columns = counts[np.ix_(shown, shown)], list(names)
     more = {f"{len(rest)} other classes": counts[np.ix_(shown, rest)].sum(axis=1)} if rest.size else {}
     more |= {"no class": counts[shown, n]} if counts[:, n].any() else {}
@@ -124,7 +124,7 @@ def draw_class_bars(matrices: Mapping[str, ConfusionMatrix], classes: ClassSet) 
         label = f"{head} (dashed: mean, {mean:.1f})" if len(heads) > 1 else f"dashed: mean, {mean:.1f}"
         axes.barh(places + shift, iou[head][order], height, color=color, label=label)
         axes.axvline(mean, color=color, linestyle="--", linewidth=1, zorder=0)
-    axes.set_yticks(places, [shorten(classes.names[index], _NAME_LENGTH) for index in order])
+    axes.set_yticks(places, [class_name(classes, index, _NAME_LENGTH) for index in order])
     axes.set(xlabel="IoU, %", xlim=(0, 100), ylim=(len(order) - 0.4, -0.6))
     axes.tick_params("y", length=0)
     if len(heads) > 1:
@@ -169,7 +169,9 @@ def draw_comparison(compared: Mapping[str, Any], title: str = "") -> Figure:
             classes without a difference are left out.
     """
     rows = [
-        (shorten(name, _NAME_LENGTH), row) for name, row in compared["iou"].items() if row["difference"] is not None
+        (shorten(name, _NAME_LENGTH, f"class {index}"), row)
+        for index, (name, row) in enumerate(compared["iou"].items())
+        if row["difference"] is not None
     ]
     entries = [("mean", compared["mean_iou"]), *sorted(rows, key=lambda row: -row[1]["difference"])]
     figure = Figure((6.4, 1.0 + 0.2 * len(entries)), layout="constrained")

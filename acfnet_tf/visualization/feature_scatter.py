@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.visualization.center_statistics import principal_plane
-from acfnet_tf.visualization.figure import shorten
+from acfnet_tf.visualization.figure import class_name
 from acfnet_tf.visualization.point_labels import label_points
 
 CROSS = {"marker": "x", "linestyle": "none", "markersize": 3, "markeredgewidth": 0.8}
@@ -76,4 +76,4 @@ def name_marked(axes: Axes, places: np.ndarray, cloud: Cloud, classes: ClassSet)
 
 def short_names(classes: ClassSet, labels: Iterable[int]) -> list[str]:
     """Names that fit beside a point or a row."""
-    return [shorten(classes.names[label], _LETTERS) for label in labels]
+    return [class_name(classes, label, _LETTERS) for label in labels]

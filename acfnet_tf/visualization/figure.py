@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import functools
 import io
+import os
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -21,9 +24,10 @@ from matplotlib.patches import Patch
 from PIL import Image
 
 from acfnet_tf.data.classes import ClassSet
-from acfnet_tf.files import replaced
+from acfnet_tf.files import replaced, write_errors
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.layers.resize import Grid
+from acfnet_tf.tables import letters_wide
 from acfnet_tf.visualization.palette import colorize
 
 COARSE, FINE = "#E69F00", "#0072B2"
@@ -39,10 +43,11 @@ MOST_PIXELS = 32_000
 CAPTION_SIZE = 7
 ABOVE_CAPTIONS = 17
 """Points."""
+_LONGEST_NAME = 251
+"""Bytes of a file's name, where ".png" shall follow; file systems take 255."""
 _GAP = 0.05
 """Inches between pictures."""
 _STYLE = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib
     "font.size": 8,
     "axes.titlesize": 8,
     "figure.dpi": 100,
@@ -53,6 +58,16 @@ _STYLE = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # a name with dollar signs is no formula
 }
+
+
+_FONT = "DejaVu Sans"
+"""Comes with matplotlib."""
+_MORE_FONTS = (
+    "Noto Sans CJK JP", "Noto Sans CJK SC", "Source Han Sans", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei",
+    "Droid Sans Fallback", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "PingFang SC", "Hiragino Sans",
+    "Arial Unicode MS", "Unifont",
+)  # fmt: skip
+"""For what it lacks, as Chinese, Japanese and Korean; those that a system has."""
 
 
 class Run(NamedTuple):
@@ -75,7 +90,8 @@ def styled(draw: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(draw)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        with matplotlib.rc_context({**matplotlib.rcParamsDefault, **_STYLE, "backend": "agg"}):
+        style = {**_STYLE, "font.family": _fonts(), "backend": "agg"}
+        with matplotlib.rc_context({**matplotlib.rcParamsDefault, **style}):
             return draw(*args, **kwargs)
 
     return wrapper
@@ -183,13 +199,14 @@ def class_legend(figure: Figure, classes: ClassSet, labels: Iterable[int], more:
         more: what else the legend explains, after them.
     """
     labels = sorted({min(int(label), len(classes)) for label in labels})
-    names, colors = (*classes.names, "ignored"), (*classes.colors, (0, 0, 0))
+    colors = (*classes.colors, (0, 0, 0))
     outline = {"edgecolor": "black", "linewidth": 0.4}
     patches = [
-        Patch(facecolor=np.divide(colors[label], 255), label=shorten(names[label], 32), **outline) for label in labels
+        Patch(facecolor=np.divide(colors[label], 255), label=class_name(classes, label, 32), **outline)
+        for label in labels
     ]
     patches += more
-    lengths = [len(patch.get_label()) + 6 for patch in patches]
+    lengths = [letters_wide(patch.get_label()) + 6 for patch in patches]
     letters = 14 * figure.get_figwidth()
     # Matplotlib deals them to the columns as `array_split` does.
     columns = max(
@@ -198,19 +215,63 @@ def class_legend(figure: Figure, classes: ClassSet, labels: Iterable[int], more:
     figure.legend(handles=patches, loc="outside lower center", ncols=columns, handlelength=1.2, columnspacing=1.2)
 
 
-def shorten(name: str, letters: int) -> str:
-    """With the middle left out where the name is longer than this: begin and end tell the most."""
-    half = (letters - 1) // 2
-    return name if len(name) <= letters else f"{name[:half]}…{name[-half:]}"
+def shorten(name: str, letters: int, instead: str | None = None) -> str:
+    """A name as figures show it.
+
+    The middle is left out where it is longer than this: begin and end tell the most.
+
+    Args:
+        instead: what stands there where no font here has all its letters. None: "?" for each of those.
+    """
+    name = " ".join(name.split())
+    if instead and not _drawable().issuperset(map(ord, name)):
+        return instead
+    name = "".join(letter if ord(letter) in _drawable() else "?" for letter in name)
+    if letters_wide(name) <= letters:
+        return name
+    begin = end = ""
+    for first, last in zip(name, reversed(name), strict=True):
+        if letters_wide(begin + first + last + end) > letters - 1:
+            break
+        begin, end = begin + first, last + end
+    return f"{begin}…{end}"
+
+
+def class_name(classes: ClassSet, label: int, letters: int) -> str:
+    """`shorten` of a class's name; "class 3" where no font here has its letters, "ignored" for what is no class."""
+    return shorten((*classes.names, "ignored")[min(label, len(classes))], letters, f"class {label}")
+
+
+@functools.cache
+def _fonts() -> list[str]:
+    installed = set(font_manager.get_font_names())
+    return [_FONT, *(font for font in _MORE_FONTS if font in installed)]
+
+
+@functools.cache
+def _drawable() -> frozenset[int]:
+    """The code points that one of the fonts has."""
+    files = (font_manager.findfont(font, fallback_to_default=False) for font in _fonts())
+    return frozenset().union(*(font_manager.get_font(file).get_charmap() for file in files))
 
 
 @styled
 def save(figure: Figure, stem: Path) -> Path:
-    """Writes STEM.png and STEM.pdf, whole or not at all; makes the folder if needed. Returns the PNG."""
-    stem.parent.mkdir(parents=True, exist_ok=True)
+    """Writes STEM.png and STEM.pdf, whole or not at all; makes the folder if needed. Returns the PNG.
+
+    A name that is too long for a file is cut in the middle.
+
+    Raises:
+        UserError: they cannot be written.
+    """
+    name = os.fsencode(stem.name)
+    if len(name) > _LONGEST_NAME:
+        begin, end = (part.decode(errors="ignore") for part in (name[:150], name[-50:]))
+        stem = stem.with_name(f"{begin}…{zlib.crc32(name):08x}…{end}")
     for form in ("pdf", "png"):
-        with replaced(stem.with_name(f"{stem.name}.{form}")) as partial:
-            figure.savefig(partial, format=form, dpi=_possible(figure, 300))
+        file = stem.with_name(f"{stem.name}.{form}")
+        with write_errors(file), replaced(file) as partial:
+            partial.write_bytes(to_bytes(figure, form, 300))
     return stem.with_name(f"{stem.name}.png")
 
 

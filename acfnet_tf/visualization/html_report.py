@@ -114,7 +114,6 @@ def write_html_report(
         config=config,
         commands=commands,
     )
-    file.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(file, text)
     return file
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,8 +14,9 @@ from tqdm import tqdm
 
 from acfnet_tf.config import UserError
 from acfnet_tf.data.errors import DataError
-from acfnet_tf.data.readers.pairs import IMAGE_SUFFIXES
+from acfnet_tf.data.listing import find_images
 from acfnet_tf.data.reading import read_image
+from acfnet_tf.files import check_writable, replaced, write_errors
 from acfnet_tf.inference.overlap import read_ahead
 from acfnet_tf.visualization.palette import Colors, colorize, overlay
 
@@ -31,8 +33,8 @@ def predict_files(
 
     An image `sub/a.jpg` gives `sub/a.png` (class indices), `sub/a_color.png` and `sub/a_overlay.png`. Where two images
     of the folder would write the same file (`a.jpg` beside `a.png`), all names keep their suffix: `a.jpg.png`, … An
-    unreadable image does not stop the others. While the network labels one image, the next is read and the last one's
-    files are written.
+    image that cannot be read, or whose files cannot be written, does not stop the others. While the network labels one
+    image, the next is read and the last one's files are written.
 
     Args:
         predictor: such as a `Predictor`: (H, W, 3) uint8 → (H, W) class indices.
@@ -46,13 +48,11 @@ def predict_files(
         The index files, in the order of the images' names.
 
     Raises:
-        UserError: nothing to do, `output_dir` is the input's own folder, or (after all others are written) some images
-            could not be read; they are listed.
+        UserError: nothing to do, `output_dir` is the input's own folder or cannot be written, or (after all others are
+            done) some images could not be read or their files not be written; they are listed.
     """
-    input, output_dir = Path(input), Path(output_dir)
-    images = find_images(input, output_dir)
-    root = input if input.is_dir() else input.parent
-    stems = output_stems([image.relative_to(root) for image in images])
+    planned = plan(Path(input), Path(output_dir))
+    check_writable(Path(output_dir))
 
     def read(file: Path) -> np.ndarray | DataError:
         try:
@@ -60,49 +60,39 @@ def predict_files(
         except DataError as error:
             return error
 
-    written: list[Future[Path]] = []
-    unreadable: list[DataError] = []
-    contents = tqdm(read_ahead(read, images), "Predicting", len(images), unit="image", disable=not progress)
+    written: list[Path] = []
+    faults: list[UserError] = []
+
+    def finish(files: Future[Path]) -> None:
+        try:
+            written.append(files.result())
+        except UserError as error:
+            faults.append(error)
+
+    contents = read_ahead(read, [image for image, _ in planned])
+    contents = tqdm(contents, "Predicting", len(planned), unit="image", disable=not progress)
     with ThreadPoolExecutor(max_workers=1) as writer:
-        for image, stem in zip(contents, stems, strict=True):
+        writing = None
+        for image, (_, stem) in zip(contents, planned, strict=True):
             if isinstance(image, DataError):
-                unreadable.append(image)
+                faults.append(image)
                 continue
             labels = predictor(image)
-            if written:
-                written[-1].result()  # no more than one image waits to be written
-            written.append(writer.submit(_write, image, labels, output_dir / stem, colors))
-    files = [file.result() for file in written]
-    if unreadable:
-        lines = "\n  ".join(map(str, unreadable))
-        raise UserError(f"{len(unreadable)} of {len(images)} images could not be read; the others are done:\n  {lines}")
-    return files
+            if writing:
+                finish(writing)  # no more than one image waits to be written
+            writing = writer.submit(_write, image, labels, Path(output_dir) / stem, colors)
+        if writing:
+            finish(writing)
+    if faults:
+        raise some_failed(faults, len(planned))
+    return written
 
 
-def find_images(input: Path, output_dir: Path | None = None) -> list[Path]:
-    """An image, or all in a folder and its subfolders, sorted by name.
-
-    Args:
-        output_dir: where results will go: what is in it is no input.
-
-    Raises:
-        UserError: there are none, or the output would overwrite them.
-    """
-    if not input.exists():
-        raise UserError(f"no such file or folder: {input}")
-    target = output_dir and output_dir.resolve()
-    if target == (input if input.is_dir() else input.parent).resolve():
-        raise UserError(f"the output folder {output_dir} is the images' own folder: they could be overwritten")
-    if input.is_file():
-        return [input]
-    images = [
-        file
-        for file in sorted(input.rglob("*"))
-        if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file() and target not in file.resolve().parents
-    ]
-    if not images:
-        raise UserError(f"no images in {input}; known are {', '.join(IMAGE_SUFFIXES)}")
-    return images
+def some_failed(faults: Sequence[object], images: int) -> UserError:
+    """What to say when all images but these are done."""
+    how = "could not be read" if all(isinstance(fault, DataError) for fault in faults) else "failed"
+    lines = "\n  ".join(map(str, faults))
+    return UserError(f"{len(faults)} of {images} images {how}; the others are done:\n  {lines}")
 
 
 def output_stems(images: Sequence[Path]) -> list[Path]:
@@ -112,15 +102,42 @@ def output_stems(images: Sequence[Path]) -> list[Path]:
     return list(images) if max(files.values()) > 1 else stems
 
 
+def plan(input: Path, output_dir: Path | None = None) -> list[tuple[Path, Path]]:
+    """The images of a file or folder, and where in `output_dir` the files of each go, without their endings.
+
+    Raises:
+        DataError: there are none, or the output would overwrite them.
+    """
+    names = [file.relative_to(input) if input.is_dir() else Path(file.name) for file in find_images(input, output_dir)]
+    root = input if input.is_dir() else input.parent
+    stems = output_stems(names)
+    if output_dir:
+        target, inside = output_dir.resolve(), root.resolve()
+        lost = {target / file for stem in stems for file in _outputs(stem)} & {inside / name for name in names}
+        if lost:
+            raise DataError(
+                f"{min(lost)} would be overwritten by labels: choose another output folder than {output_dir}"
+            )
+    return [(root / name, stem) for name, stem in zip(names, stems, strict=True)]
+
+
 def _outputs(stem: Path) -> tuple[Path, Path, Path]:
     """The index, colour and overlay file."""
     return tuple(stem.with_name(stem.name + ending) for ending in (".png", "_color.png", "_overlay.png"))
 
 
 def _write(image: np.ndarray, labels: np.ndarray, stem: Path, colors: Colors) -> Path:
-    stem.parent.mkdir(parents=True, exist_ok=True)
+    """All three files, or none.
+
+    Raises:
+        UserError: they cannot be written.
+    """
     index_file, color_file, overlay_file = _outputs(stem)
-    Image.fromarray(labels).save(index_file)
-    Image.fromarray(colorize(labels, colors)).save(color_file)
-    Image.fromarray(overlay(image, labels, colors)).save(overlay_file)
+    with write_errors(stem), contextlib.ExitStack() as files:
+        for file, pixels in (
+            (index_file, labels),
+            (color_file, colorize(labels, colors)),
+            (overlay_file, overlay(image, labels, colors)),
+        ):
+            Image.fromarray(pixels).save(files.enter_context(replaced(file)))
     return index_file

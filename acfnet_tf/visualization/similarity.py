@@ -18,6 +18,7 @@ from acfnet_tf.visualization.figure import (
     Picture,
     Run,
     class_legend,
+    class_name,
     fit,
     grid,
     mark,
@@ -116,7 +117,7 @@ def _add_colorbar(figure: Figure, drawn: Any, above: Axes, below: Axes) -> None:
 
 def _label(pixel: tuple[int, int], labels: np.ndarray, picture: Picture, classes: ClassSet) -> str:
     label = labels[pixel[1], pixel[0]]
-    name = shorten(classes.names[label], 32) if label < len(classes) else "ignored"
+    name = class_name(classes, label, 32)
     return f"pixel ({pixel[0]}, {pixel[1]}): {name}" + (" (predicted)" if picture.truth is None else "")
 
 

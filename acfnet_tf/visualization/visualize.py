@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from acfnet_tf.config import UserError, suggest
 from acfnet_tf.data.classes import ClassSet
+from acfnet_tf.data.listing import unified
 from acfnet_tf.data.reading import load_sample, read_image
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.evaluation.evaluate import evaluate
@@ -101,9 +102,10 @@ def _check_inside(pixels: Iterable[Pixel], picture: Picture) -> None:
 
 
 def _class_index(name: str, classes: ClassSet) -> int:
-    if name not in classes.names:
+    names = [unified(each) for each in classes.names]
+    if unified(name) not in names:
         raise UserError(f"--classes: no class {name!r}. {suggest(name, classes.names)}")
-    return classes.names.index(name)
+    return names.index(unified(name))
 
 
 def _read(samples: Sequence[Sample], classes: ClassSet, max_pixels: int | None) -> Generator[Picture, None, None]:

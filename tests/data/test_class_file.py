@@ -128,7 +128,7 @@ def test_names_that_look_like_something_else(tmp_path: Path) -> None:
     ):
         classes = read_class_file(write(tmp_path, "labels.txt", lines))
         assert classes.names == names and classes.values == {0: 0, 1: 1}
-    (tmp_path / "c.txt").write_bytes("Straße\nHimmel".encode("utf-16"))
+    (tmp_path / "c.txt").write_bytes(b"\xef\xbb\xbf" + "Straße\r\nHimmel".encode())
     assert read_class_file(tmp_path / "c.txt").names == ("Straße", "Himmel")
 
 

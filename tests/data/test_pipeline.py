@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import os
 import zlib
 from pathlib import Path
 
@@ -327,3 +328,17 @@ def test_rare_classes_are_drawn_and_are_in_their_crops(tmp_path: Path) -> None:
     assert share_with_class_1(None) < 0.1
     assert share_with_class_1(0.01) == 1.0  # exp(−1 / 0.01): class 0 is as good as never drawn
     assert 0.35 < share_with_class_1(100.0) < 0.65
+
+
+@pytest.mark.parametrize("cache", [None, "cache"])
+def test_names_that_are_not_utf_8(tmp_path: Path, cache: str | None) -> None:
+    samples = []
+    for name in (b"l\xff", "é".encode()):
+        image, mask = (tmp_path / f"{os.fsdecode(name)}{kind}.png" for kind in ("", "_mask"))
+        for file, shape in ((image, (30, 40, 3)), (mask, (30, 40))):
+            content = io.BytesIO()
+            Image.fromarray(np.full(shape, 7, np.uint8)).save(content, "PNG")
+            file.write_bytes(content.getvalue())
+        samples.append(Sample(os.fsdecode(name), str(image), str(mask)))
+    config = dataclasses.replace(CONFIG, cache=cache and str(tmp_path / cache))
+    assert len(run(samples, config, last=3)) == 3

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from acfnet_tf.config import DataConfig
+from acfnet_tf.config import DataConfig, UserError
 from acfnet_tf.data.errors import DataError
 from acfnet_tf.data.labels.cityscapes import CITYSCAPES
 from acfnet_tf.data.source import open_data
@@ -57,3 +57,16 @@ def test_other_formats_want_a_folder(monkeypatch: pytest.MonkeyPatch, format: st
     monkeypatch.setenv("CITYSCAPES_DATASET", "/from/environment")  # is of no meaning to them
     with pytest.raises(DataError, match="--data_dir=DIR"):
         open_data(DataConfig(format=format), None)
+
+
+def test_home_folders_that_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CITYSCAPES_DATASET", "~/cityscapes")
+    assert open_data(CONFIG, None).cache_dir == Path.home() / "cityscapes"
+    assert open_data(CONFIG, "~nosuchuser/a").cache_dir == Path("~nosuchuser/a")
+    assert open_data(CONFIG, ".").cache_dir == Path()
+
+
+def test_street_scenes_that_cannot_be_written_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "data").touch()
+    with pytest.raises(UserError, match="cannot write data: a file stands where a folder must be"):
+        open_data(CONFIG, None)

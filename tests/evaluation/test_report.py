@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from acfnet_tf.config import EvaluationConfig
+from acfnet_tf.config import EvaluationConfig, UserError
 from acfnet_tf.data.classes import ClassSet, default_colors
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.evaluation.comparison import compare
@@ -36,7 +36,7 @@ def report(tmp_path):
     Image.new("RGB", (5, 10)).save(tmp_path / "tall.png")
     samples = [Sample(n, str(tmp_path / f"{n}.png"), None) for n in ("wide", "tall", "wide")]
 
-    def write(evaluation: Evaluation, comparison: dict | None = None) -> Report:
+    def write(evaluation: Evaluation, comparison: dict | None = None, **more: object) -> Report:
         return write_report(
             tmp_path / "runs" / "acf_aspp",
             evaluation,
@@ -48,6 +48,7 @@ def report(tmp_path):
             split="val",
             data="Cityscapes in /data/cityscapes",
             comparison=comparison,
+            **more,
         )
 
     return tmp_path / "runs" / "acf_aspp", write
@@ -157,3 +158,15 @@ def test_inference_in_words():
     evaluation = EvaluationConfig(mode="sliding", window=(769, 700), multi_scale=True, scales=(0.75, 1.0))
     expected = "sliding window 769×700 with 33% overlap, scales 0.75, 1.0, no left-right flip"
     assert describe_inference(evaluation) == expected
+
+
+def test_the_text_is_shown_before_anything_is_written(report, tmp_path):
+    """Whoever cannot write into the folder has the numbers at least."""
+    folder, write = report
+    folder.parent.mkdir()
+    folder.touch()
+    shown = []
+    with pytest.raises(UserError, match=r"cannot write .*acf_aspp: a file stands where a folder must be"):
+        write(evaluated("fine"), name="a|b", show=shown.append)
+    (text,) = shown
+    assert text.startswith("# Evaluation of a\\|b\n") and "| **mIoU** | **67.86** |" in squeezed(text)

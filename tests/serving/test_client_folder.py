@@ -126,3 +126,13 @@ def test_no_server_is_one_line(images, monkeypatch):
     with pytest.raises(SystemExit) as exit:
         main()
     assert exit.value.code == "Error: HOST: UNAVAILABLE"
+
+
+def test_a_file_that_cannot_be_written_does_not_stop_the_others(images, tmp_path):
+    def client(file: Path) -> np.ndarray:
+        return np.zeros((2, 3), np.uint8)
+
+    (tmp_path / "out" / "b.png").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"1 of 3 images failed; the others are done:\n.*b.png: Is a directory"):
+        segment_files(client, images, tmp_path / "out", progress=False)
+    assert names(tmp_path / "out") == ["a.png", "sub/a.png"]

@@ -146,7 +146,7 @@ class Training:
             return None
         os.kill(self.processes()[kill.target], signal.SIGKILL)
         at = f"{time.monotonic() - began:.2f} s after its start, at step {self.steps_done()}"
-        half = [file.name for file in self.run_dir.rglob("*") if re.match(r"\.step_|.*partial", file.name)]
+        half = [file.name for file in self.run_dir.rglob("*") if re.match(r"\.(step_|model|best)", file.name)]
         return f"{at}, which left half of {' and '.join(half)}" if half else at
 
     def wait_until(self, condition: Callable[[], bool]) -> None:
@@ -158,7 +158,7 @@ class Training:
 def is_alive(pid: int) -> bool:
     """Whether the process runs; one that nobody has waited for is dead."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
 
@@ -223,7 +223,7 @@ def weights_in(model: zipfile.ZipFile) -> dict[str, bytes]:
 
 
 def without_speed(metrics: Path) -> list[list[str]]:
-    rows = [line.split(",") for line in metrics.read_text().splitlines()]
+    rows = [line.split(",") for line in metrics.read_text(encoding="utf-8").splitlines()]
     speed = rows[0].index("images_per_second")
     return [row[:speed] + row[speed + 1 :] for row in rows]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from pathlib import Path
 
 import matplotlib
@@ -11,10 +12,14 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from acfnet_tf.data.classes import numbered_classes
+from acfnet_tf.config import UserError
+from acfnet_tf.data.classes import ClassSet, default_colors, numbered_classes
 from acfnet_tf.layers.resize import Grid
+from acfnet_tf.tables import letters_wide
 from acfnet_tf.visualization.figure import (
     MOST_PIXELS,
+    _drawable,
+    _fonts,
     class_legend,
     fit,
     grid,
@@ -79,3 +84,49 @@ def test_a_map_lies_on_the_pixels_on_which_its_values_stand(size: tuple[int, int
 def test_names_are_shortened_in_the_middle() -> None:
     assert shorten("frankfurt", 9) == "frankfurt"
     assert shorten("frankfurt_000294", 9) == "fran…0294"
+
+
+def test_names_in_any_script_are_drawn_without_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a font that has them, or else as the number of the class."""
+    names = ("道路", "道路 road", "тест", "$x$ a|b", "l\udcff", "two\nlines")
+    classes = ClassSet(names, default_colors(6), {index: index for index in range(6)})
+
+    def drawn() -> list[str]:
+        figure, axes = grid(1, 1, 1)
+        show_labels(axes[0, 0], np.arange(7, dtype=np.uint8)[None], classes, shorten("写真_17\udcff", 30))
+        class_legend(figure, classes, range(7))
+        fit(figure, axes)
+        to_array(figure)
+        to_bytes(figure, "pdf")
+        return [text.get_text() for text in figure.legends[0].get_texts()]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        styled(drawn)()
+        for remembered in (_fonts, _drawable):
+            remembered.cache_clear()
+        monkeypatch.setattr("acfnet_tf.visualization.figure._MORE_FONTS", ())
+        try:
+            shown = styled(drawn)()
+            assert shorten("写真_17\udcff", 30) == "??_17?"
+        finally:
+            for remembered in (_fonts, _drawable):
+                remembered.cache_clear()
+    assert shown == ["class 0", "class 1", "тест", "$x$ a|b", "class 4", "two lines", "ignored"]
+
+
+def test_wide_letters_count_twice() -> None:
+    assert letters_wide("道路 a") == 6
+    assert shorten("abcdefghij", 7) == "abc…hij"
+
+
+def test_a_name_that_is_too_long_for_a_file_is_cut(tmp_path: Path) -> None:
+    files = [save(Figure((1, 1)), tmp_path / f"{'道' * 80}{index}_results") for index in range(2)]
+    assert len({*files}) == 2 and all(file.is_file() and file.name.endswith("_results.png") for file in files)
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_a_figure_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"cannot write .*file: a file stands where a folder must be"):
+        save(Figure((1, 1)), tmp_path / "file" / "a")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import os
 import struct
 import zlib
 
@@ -130,3 +133,50 @@ def test_errors(tmp_path):
         with pytest.raises(UserError, match="own folder"):
             predict(input, tmp_path / "in")
     assert (tmp_path / "in" / "a.png").read_bytes() == before
+
+
+def test_names_that_are_too_long_or_not_utf_8(tmp_path):
+    """Of an image whose name leaves no room for "_overlay.png" nothing is written; the others are done."""
+    odd = os.fsdecode(b"l\xff")
+    for name in ("a", odd, "m" * 247, "n" * 251, "z"):
+        (tmp_path / "in").mkdir(exist_ok=True)
+        content = io.BytesIO()
+        Image.new("RGB", (3, 2)).save(content, "PNG")
+        (tmp_path / "in" / f"{name}.png").write_bytes(content.getvalue())
+    with pytest.raises(UserError, match="2 of 5 images failed; the others are done") as error:
+        predict(tmp_path / "in", tmp_path / "out")
+    assert len(str(error.value).splitlines()) == 3 and str(error.value).count("File name too long") == 2
+    endings = (".png", "_color.png", "_overlay.png")
+    assert names(tmp_path / "out") == sorted(name + ending for name in ("a", odd, "z") for ending in endings)
+
+
+def test_an_image_whose_files_cannot_be_written_does_not_stop_the_others(tmp_path, monkeypatch):
+    for name in ("a", "b", "c"):
+        save(tmp_path / "in" / f"{name}.png")
+    replace = os.replace
+
+    def full(source, target):
+        if target.name == "b_color.png":
+            raise OSError(errno.ENOSPC, "No space left on device", str(source), None, str(target))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(UserError, match=r"1 of 3 images failed.*\n.*cannot write .*/b_color.png: No space left"):
+        predict(tmp_path / "in", tmp_path / "out")
+    assert {name[0] for name in names(tmp_path / "out") if name.endswith("color.png")} == {"a", "c"}
+    assert "b.png" not in names(tmp_path / "out") and not any(name[0] == "." for name in names(tmp_path / "out"))
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_work(tmp_path):
+    save(tmp_path / "in" / "a.png")
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"cannot write .*/file: a file stands where a folder must be"):
+        predict_files(pytest.fail, tmp_path / "in", tmp_path / "file" / "out", COLORS, progress=False)
+
+
+def test_an_output_above_the_input(tmp_path):
+    save(tmp_path / "in" / "a.png")
+    assert predict(tmp_path / "in", tmp_path) == [tmp_path / "a.png"]
+    save(tmp_path / "in" / "in" / "a.png")
+    with pytest.raises(UserError, match=r"in/a.png would be overwritten by labels"):
+        predict(tmp_path / "in", tmp_path)

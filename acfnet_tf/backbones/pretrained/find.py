@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sys
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def find_pretrained(weights: str, backbone: str, width: int = 64) -> Pretrained 
         return _imagenet_or_warning(backbone, width)
     if weights.startswith(KERAS_HUB):
         return from_keras_hub(weights.removeprefix(KERAS_HUB), backbone)
-    path = Path(weights).expanduser()
+    path = Path(os.path.expanduser(weights))
     if path.is_file():
         return _from_file(path, backbone, width)
     if path.suffix or len(path.parts) > 1:

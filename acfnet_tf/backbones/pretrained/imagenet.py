@@ -88,7 +88,7 @@ def impatient_network() -> Iterator[None]:
 
 def keras_cache() -> Path:
     """The folder where Keras looks for weights before it downloads them."""
-    home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
+    home = Path(os.path.expanduser(os.environ.get("KERAS_HOME", "~/.keras")))
     return (home if os.access(home, os.W_OK) else Path("/tmp/.keras")) / "models"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,17 @@ from acfnet_tf.data.checks.check import CheckResult, SplitCounts
 from acfnet_tf.data.checks.files import Finding, counted
 from acfnet_tf.data.classes import unpack_color
 from acfnet_tf.files import write_atomically
-from acfnet_tf.tables import markdown_table
+from acfnet_tf.tables import markdown_table, plain
 
 _MOST_DETAILS = 10
 _MOST_CLASSES = 40
 
 
 def write_check_report(
-    result: CheckResult, folder: str | Path, weights: Mapping[str, Sequence[float]] | None = None
+    result: CheckResult,
+    folder: str | Path,
+    weights: Mapping[str, Sequence[float]] | None = None,
+    show: Callable[[str], object] | None = None,
 ) -> str:
     """Writes `check.json`, which is complete, and `check.md`, which is short; each replaces its older version.
 
@@ -27,14 +30,19 @@ def write_check_report(
         result: of `check_data`.
         folder: made if needed.
         weights: proposed class weights, {name: (N,)}, from the training split.
+        show: gets the text before anything is written, so that it is seen where nothing can be written.
 
     Returns:
         The text of `check.md`: errors first, then warnings, then what was counted.
+
+    Raises:
+        UserError: a file cannot be written.
     """
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     weights = {name: [round(float(weight), 4) for weight in values] for name, values in (weights or {}).items()}
     text = "\n".join(_text(result, weights)) + "\n"
+    if show:
+        show(text)
     content = json.dumps(_content(result, weights), indent=2, ensure_ascii=False, allow_nan=False)
     write_atomically(folder / "check.json", content + "\n")
     write_atomically(folder / "check.md", text)
@@ -76,7 +84,7 @@ def _split_content(counts: SplitCounts) -> dict[str, Any]:
 def _text(result: CheckResult, weights: Mapping[str, Sequence[float]]) -> list[str]:
     verdict = f"{counted(result.errors, 'error')}, {counted(result.warnings, 'warning')}"
     lines = [
-        f"# Check of {result.source.name}",
+        f"# Check of {plain(result.source.name)}",
         "",
         f"**{verdict}.**" if result.findings else "**Nothing is wrong with it.**",
     ]
@@ -103,8 +111,8 @@ def _text(result: CheckResult, weights: Mapping[str, Sequence[float]]) -> list[s
 
 
 def _finding(finding: Finding) -> list[str]:
-    lines = [f"- **{finding.kind}**: {finding.message}"]
-    lines += [f"  - {detail}" for detail in finding.details[:_MOST_DETAILS]]
+    lines = [f"- **{finding.kind}**: {plain(finding.message)}"]
+    lines += [f"  - {plain(detail)}" for detail in finding.details[:_MOST_DETAILS]]
     more = len(finding.details) - _MOST_DETAILS
     return [*lines, f"  - … and {more} more, see check.json"] if more > 0 else lines
 
@@ -114,13 +122,13 @@ def _splits(result: CheckResult) -> list[list[str]]:
     for name, counts in result.splits.items():
         total = int(counts.class_pixels.sum()) + counts.ignored + counts.unknown
         shares = [_percent(pixels, total) for pixels in (counts.ignored, counts.unknown)]
-        rows.append([name, f"{counts.images:,}", f"{counts.masks:,}", *shares])
+        rows.append([plain(name), f"{counts.images:,}", f"{counts.masks:,}", *shares])
     return rows
 
 
 def _kinds(name: str, counts: SplitCounts) -> str:
     sizes = {f"{width}×{height}": images for (width, height), images in counts.image_sizes.items()}
-    return f"- {name}: images {_most(sizes)}; {_most(counts.image_kinds)}; masks {_most(counts.mask_kinds)}"
+    return f"- {plain(name)}: images {_most(sizes)}; {_most(counts.image_kinds)}; masks {_most(counts.mask_kinds)}"
 
 
 def _most(numbers: Mapping[str, int]) -> str:
@@ -132,7 +140,7 @@ def _most(numbers: Mapping[str, int]) -> str:
 def _classes(result: CheckResult, weights: Mapping[str, Sequence[float]]) -> list[str]:
     """Share of the pixels, masks and weights of each class; of many classes, only of the rarest in the first split."""
     names, splits = result.source.classes.names, result.splits
-    header = ["class", *(f"{split} {what}" for split in splits for what in ("pixels", "masks")), *weights]
+    header = ["class", *(f"{plain(split)} {what}" for split in splits for what in ("pixels", "masks")), *weights]
     totals = {split: counts.class_pixels.sum(axis=0) for split, counts in splits.items()}
     occurrences = {split: (counts.class_pixels > 0).sum(axis=0) for split, counts in splits.items()}
     shown, note = range(len(names)), []
@@ -142,7 +150,7 @@ def _classes(result: CheckResult, weights: Mapping[str, Sequence[float]]) -> lis
         note = ["", f"These are the {_MOST_CLASSES} rarest of {len(names)} classes; all are in check.json."]
     rows = []
     for index in shown:
-        cells = [names[index]]
+        cells = [plain(names[index])]
         for split in splits:
             cells += [_percent(totals[split][index], totals[split].sum()), f"{occurrences[split][index]:,}"]
         rows.append([*cells, *(f"{values[index]:.4f}" for values in weights.values())])

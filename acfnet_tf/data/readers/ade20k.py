@@ -12,7 +12,8 @@ from acfnet_tf.config import DataConfig
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.errors import DataError
 from acfnet_tf.data.labels.ade20k import ADE20K
-from acfnet_tf.data.readers.pairs import pair_folders, subfolders
+from acfnet_tf.data.listing import spelt, subfolders
+from acfnet_tf.data.readers.pairs import pair_folders
 from acfnet_tf.data.readers.splits import named_splits, open_splits
 from acfnet_tf.data.sample import DataSource
 
@@ -27,11 +28,11 @@ def open_ade20k(config: DataConfig, data_dir: str, classes: ClassSet | None = No
     Raises:
         DataError: the folder is not there or not the right one.
     """
-    root = Path(data_dir).expanduser()
+    root = Path(data_dir)
     root = root / FOLDER if (root / FOLDER).is_dir() else root
     images, masks = root / "images", root / "annotations"
     for folder in (images / "training", masks / "training"):
         if not folder.is_dir():
             raise DataError(f"{folder}: no such folder. Give the folder {FOLDER}, which holds images and annotations.")
-    splits = {folder.name: pair_folders(folder, masks / folder.name) for folder in subfolders(images)}
+    splits = {folder.name: pair_folders(folder, spelt(masks / folder.name)) for folder in subfolders(images)}
     return open_splits(f"ADE20K layout {root}", root, named_splits(splits, images), config, classes, ADE20K)

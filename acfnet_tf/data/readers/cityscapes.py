@@ -11,6 +11,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from acfnet_tf.data.errors import DataError
+from acfnet_tf.data.listing import list_images, subfolders, unified
 from acfnet_tf.data.sample import Sample
 
 IMAGES, FINE, COARSE = "leftImg8bit", "gtFine", "gtCoarse"
@@ -37,7 +38,7 @@ def list_samples(root: str | Path, split: str) -> list[Sample]:
     """
     if split not in SPLITS:
         raise DataError(f"no split {split!r}. There are: {', '.join(SPLITS)}.")
-    root = Path(root).expanduser()
+    root = Path(root)
     _check_root(root, masks={"test": None, "train_extra": COARSE}.get(split, FINE))
     return [sample for folder in SPLITS[split] for sample in _list_folder(root, folder)]
 
@@ -47,21 +48,26 @@ def _list_folder(root: Path, split: str) -> list[Sample]:
     images, masks, mask_suffix = root / IMAGES / split, root / kind / split, f"_{kind}_labelIds.png"
     if not images.is_dir():
         raise DataError(f"{images}: no such folder. Unpack the images of split {split!r} there.")
-    paths = sorted(images.glob(f"*/*{IMAGE_SUFFIX}"))
+    paths = _of_cities(images, IMAGE_SUFFIX)
     if not paths:
         raise DataError(f"{images}: no images. Expected are files CITY/*{IMAGE_SUFFIX}.")
-    present = set(masks.glob(f"*/*{mask_suffix}"))
+    present = _of_cities(masks, mask_suffix)
     samples, missing = [], []
-    for path in paths:
-        name = path.name.removesuffix(IMAGE_SUFFIX)
-        mask = masks / path.parent.name / f"{name}{mask_suffix}"
-        if mask not in present and split != "test":
-            missing.append((path, mask))
-        samples.append(Sample(name, str(path), str(mask) if mask in present else None))
+    for key, path in paths.items():
+        mask = present.get(key)
+        if not mask and split != "test":
+            missing.append((path, masks / f"{key}{mask_suffix}"))
+        samples.append(Sample(unified(path.name.removesuffix(IMAGE_SUFFIX)), str(path), mask and str(mask)))
     if missing:
         image, mask = missing[0]
         raise DataError(f"{image}: its mask {mask} is missing ({len(missing)} of {len(paths)} images lack their mask).")
     return samples
+
+
+def _of_cities(folder: Path, suffix: str) -> dict[str, Path]:
+    """{"CITY/CITY_SSSSSS_FFFFFF": file} of the files with this suffix, sorted by path."""
+    files = (file.relative_to(folder) for file in list_images(folder) if file.name.endswith(suffix))
+    return {unified(file.as_posix().removesuffix(suffix)): folder / file for file in files if len(file.parts) == 2}
 
 
 def _check_root(root: Path, *, masks: str | None) -> None:
@@ -74,7 +80,7 @@ def _check_root(root: Path, *, masks: str | None) -> None:
         for folder in (absolute, *absolute.parents):
             if folder.name in (IMAGES, FINE, COARSE):
                 raise DataError(f"{root}: lies inside the data set. {expected}: {folder.parent}")
-        for folder in sorted(root.iterdir()):
+        for folder in subfolders(root):
             if (folder / IMAGES).is_dir():
                 raise DataError(f"{root}: one level too high. {expected}: {folder}")
         raise DataError(f"{root}: no folder {IMAGES} in it. {expected}, as the official archives unpack.")

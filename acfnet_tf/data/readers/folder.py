@@ -18,7 +18,8 @@ from pathlib import Path
 from acfnet_tf.config import DataConfig
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.errors import DataError
-from acfnet_tf.data.readers.pairs import Pairs, is_picture, pair_folders, read_table, subfolders
+from acfnet_tf.data.listing import is_picture, spelt, subfolders
+from acfnet_tf.data.readers.pairs import Pairs, pair_folders, read_table
 from acfnet_tf.data.readers.splits import SPLIT_NAMES, named_splits, open_splits, split_by_name
 from acfnet_tf.data.sample import DataSource
 
@@ -42,7 +43,7 @@ def open_folder(config: DataConfig, data_dir: str, classes: ClassSet | None = No
     Raises:
         DataError: it is in none of the layouts, a file of it is wrong, or its classes cannot be found out.
     """
-    root = Path(data_dir).expanduser()
+    root = Path(data_dir)
     if not 0 <= config.val_fraction < 1:
         raise DataError(f"data.val_fraction={config.val_fraction}: must be at least 0 and less than 1.")
     table = root if root.suffix.lower() == ".csv" else root / TABLE
@@ -64,7 +65,7 @@ def _read_folders(root: Path, config: DataConfig) -> dict[str, Pairs]:
     folders = _folders_of_splits(root, config)
     if not folders:
         raise DataError(f"{root}: {_explain(root, config)}")
-    images = root / config.image_folder
+    images = spelt(root / config.image_folder)
     if any(folder.parent == images for folder, _ in folders.values()):
         for loose in filter(is_picture, sorted(images.iterdir())):
             raise DataError(f"{loose}: lies beside the folders of the splits. Move it into one of them.")
@@ -73,15 +74,19 @@ def _read_folders(root: Path, config: DataConfig) -> dict[str, Pairs]:
 
 def _folders_of_splits(root: Path, config: DataConfig) -> dict[str, tuple[Path, Path]]:
     """Split → folders of its images and masks; "" → those of all; {} where `root` has none of the layouts."""
-    images, masks = root / config.image_folder, root / config.mask_folder
+    images, masks = spelt(root / config.image_folder), spelt(root / config.mask_folder)
     if images.is_dir() and masks.is_dir():
         inside = subfolders(images)
         if any(folder.name.lower() in SPLIT_NAMES for folder in inside):
-            return {folder.name: (folder, masks / folder.name) for folder in inside}
+            return {folder.name: (folder, spelt(masks / folder.name)) for folder in inside}
         return {"": (images, masks)}
-    splits = [folder for folder in subfolders(root) if (folder / config.image_folder).is_dir()]
-    if any(folder.name.lower() in SPLIT_NAMES for folder in splits):
-        return {folder.name: (folder / config.image_folder, folder / config.mask_folder) for folder in splits}
+    pairs = {
+        folder.name: (spelt(folder / config.image_folder), spelt(folder / config.mask_folder))
+        for folder in subfolders(root)
+    }
+    splits = {name: pair for name, pair in pairs.items() if pair[0].is_dir()}
+    if any(name.lower() in SPLIT_NAMES for name in splits):
+        return splits
     return {}
 
 

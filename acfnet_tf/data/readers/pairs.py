@@ -6,26 +6,14 @@ import csv
 import difflib
 import io
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from acfnet_tf.data.errors import DataError
-from acfnet_tf.data.sample import Sample, read_bytes
-
-IMAGE_SUFFIXES = (
-    ".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tga", ".tif", ".tiff", ".webp",
-)  # fmt: skip
-
-
-def subfolders(folder: Path) -> list[Path]:
-    """The folders in a folder, without hidden ones."""
-    return sorted(path for path in folder.glob("[!.]*") if path.is_dir())
-
-
-def is_picture(file: Path) -> bool:
-    """Whether the name is that of an image, and not of a hidden file."""
-    return file.suffix.lower() in IMAGE_SUFFIXES and not file.name.startswith(".")
+from acfnet_tf.data.listing import IMAGE_SUFFIXES, list_images, spelt, unified
+from acfnet_tf.data.sample import Sample, read_text
 
 
 class Pairs(NamedTuple):
@@ -43,26 +31,17 @@ class Pairs(NamedTuple):
 
 
 def list_pictures(folder: Path) -> dict[str, Path]:
-    """The images in a folder and its subfolders by name, such as "kitchen/17" for kitchen/17.jpg.
-
-    Hidden files and folders are left out, links are followed. A folder that is not there holds nothing.
+    """`list_images` by name, such as "kitchen/17" for kitchen/17.jpg; names are `unified`.
 
     Raises:
         DataError: two files have the same name but for the suffix, or a folder cannot be read.
     """
-
-    def fail(error: OSError) -> None:
-        if error.filename != str(folder) or folder.exists():
-            raise DataError(f"{error.filename}: cannot be read ({error.strerror}).") from error
-
     found: dict[str, Path] = {}
-    for parent, folders, files in os.walk(folder, onerror=fail, followlinks=True):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for file in filter(is_picture, (Path(parent, name) for name in sorted(files))):
-            name = file.relative_to(folder).with_suffix("").as_posix()
-            if name in found:
-                raise DataError(f"{file}: has the same name as {found[name].name}. Rename or remove one of the two.")
-            found[name] = file
+    for file in list_images(folder):
+        name = unified(file.relative_to(folder).with_suffix("").as_posix())
+        if name in found:
+            raise DataError(f"{file}: has the same name as {found[name].name}. Rename or remove one of the two.")
+        found[name] = file
     return dict(sorted(found.items()))
 
 
@@ -76,7 +55,7 @@ def pair_folders(images: Path, masks: Path, mask_suffix: str = "") -> Pairs:
     Raises:
         DataError: two files have the same name but for the suffix.
     """
-    found, drawn = list_pictures(images), list_pictures(masks)
+    found, drawn, mask_suffix = list_pictures(images), list_pictures(masks), unified(mask_suffix)
     if images.resolve() == masks.resolve():
         found = {name: file for name, file in found.items() if not (mask_suffix and name.endswith(mask_suffix))}
         drawn = {name: file for name, file in drawn.items() if name not in found}
@@ -106,12 +85,12 @@ def read_table(path: Path) -> dict[str, Pairs]:
         DataError: not such a file, a file it names is not there, or an image is listed twice.
     """
     try:
-        rows = csv.DictReader(io.StringIO(read_bytes(path).decode("utf-8-sig"), newline=""), skipinitialspace=True)
+        rows = csv.DictReader(io.StringIO(read_text(path), newline=""), skipinitialspace=True)
         header = [name.strip() for name in rows.fieldnames or ()]
         rows.fieldnames = header
         lines = [(rows.line_num, row) for row in rows]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: not a CSV file in UTF-8 ({error}).") from error
+    except csv.Error as error:
+        raise DataError(f"{path}: not a CSV file ({error}).") from error
     if not {"image", "mask"} <= set(header):
         raise DataError(f"{path}: its first line must be image,mask or image,mask,split; it is {','.join(header)!r}.")
     if not lines:
@@ -124,23 +103,24 @@ def read_table(path: Path) -> dict[str, Pairs]:
         where = f"{path}, line {number}"
         if None in row or not image or ("split" in header and not split):
             raise DataError(f"{where}: must be {','.join(header)}, and nothing but the mask may be left empty.")
-        for file in filter(None, (image, mask)):
-            if not (path.parent / file).is_file():
-                raise DataError(f"{where}: {path.parent / file} is not there.")
-        name = _name(path.parent / image, path.parent)
+        image_file, mask_file = (str(spelt(path.parent / file)) if file else None for file in (image, mask))
+        for file in filter(None, (image_file, mask_file)):
+            if not os.path.isfile(file):
+                raise DataError(f"{where}: {file} is not there.")
+        name = _name(image_file, path.parent)
         if first_lines.setdefault(name, number) != number:
             raise DataError(f"{where}: there is an image of the same name, {name}, in line {first_lines[name]}.")
         if not mask:
             problems.setdefault(split, f"{where}: {image} has no mask.")
-        sample = Sample(name, str(path.parent / image), str(path.parent / mask) if mask else None)
-        samples.setdefault(split, []).append(sample)
+        samples.setdefault(split, []).append(Sample(name, image_file, mask_file))
     return {split: Pairs(sorted(samples[split]), problems.get(split, "")) for split in samples}
 
 
-def _name(file: Path, folder: Path) -> str:
+def _name(file: str, folder: Path) -> str:
     """The name of a sample: its path in the folder, or all of its path if it lies elsewhere."""
     file, folder = Path(os.path.abspath(file)), Path(os.path.abspath(folder))
-    return file.relative_to(folder if file.is_relative_to(folder) else file.anchor).with_suffix("").as_posix()
+    within = file.relative_to(folder if file.is_relative_to(folder) else file.anchor)
+    return unified(within.with_suffix("").as_posix())
 
 
 def _near(missing: Sequence[Sample], masks: dict[str, Path]) -> str:
@@ -151,6 +131,6 @@ def _near(missing: Sequence[Sample], masks: dict[str, Path]) -> str:
         # "10" is not the mask of "1", and one odd name is no rule.
         likely = mask.startswith(name) and not ending[:1].isdigit() and "/" not in ending
         if likely and 2 * sum(sample.name + ending in masks for sample in missing) >= len(missing):
-            return f" There is {file}: set data.mask_suffix={ending}."
+            return f" There is {file}: set {shlex.quote(f'data.mask_suffix={ending}')}."
     near = difflib.get_close_matches(name, masks, n=1)
     return f" The nearest name is {masks[near[0]]}." if near else ""

@@ -11,6 +11,7 @@ import functools
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.errors import DataError
 from acfnet_tf.data.readers.records import PARTIAL, replace_file, write_record
 from acfnet_tf.data.sample import DataSource, Piece, Sample, fingerprint, read_bytes
+from acfnet_tf.files import check_utf_8
 
 FORMAT = "acfnet_tf shards 1"
 MANIFEST = "manifest.json"
@@ -66,7 +68,7 @@ def write_shards(
     Raises:
         DataError: a file cannot be read, the folder cannot be written, or holds something else.
     """
-    output = os.path.expanduser(output)
+    check_utf_8(output)
     plan = {split: _plan(source.list_samples(split), split, shard_megabytes * 1_000_000) for split in splits}
     shards = [shard for planned in plan.values() for shard in planned]
     manifest = os.path.join(output, MANIFEST)
@@ -83,7 +85,7 @@ def write_shards(
                 bar.update(shard.size)
         written = {split: [entries[shard.file] for shard in planned] for split, planned in plan.items()}
         content = {"format": FORMAT, "data": source.name, "classes": _classes_to_json(source.classes)}
-        replace_file(manifest, json.dumps(content | {"splits": old["splits"] | written}, ensure_ascii=False))
+        replace_file(manifest, json.dumps(content | {"splits": old["splits"] | written}))
         for shard in shards:
             with contextlib.suppress(tf.errors.NotFoundError):
                 tf.io.gfile.remove(os.path.join(output, shard.file + ENTRY))
@@ -98,8 +100,8 @@ def open_shards(config: DataConfig, data_dir: str, classes: ClassSet | None) -> 
     Raises:
         DataError: no manifest there, or not a whole one.
     """
-    root = os.path.expanduser(data_dir)
-    manifest = _read_manifest(root)
+    check_utf_8(data_dir)
+    root, manifest = data_dir, _read_manifest(data_dir)
     list_samples = functools.partial(_list_samples, root, manifest["splits"])
     if classes is None and config.classes:
         classes, _ = find_classes(
@@ -149,7 +151,7 @@ def _plan(samples: Sequence[Sample], split: str, limit: float) -> list[_Shard]:
     for index, group in enumerate(groups):
         members, sizes, prints = zip(*group, strict=True)
         file = f"{quote(split, safe='')}-{index:05d}-of-{len(groups):05d}.tfrecord"
-        shards.append(_Shard(file, members, sum(sizes), hashlib.sha256("\n".join(prints).encode()).hexdigest()))
+        shards.append(_Shard(file, members, sum(sizes), hashlib.sha256(os.fsencode("\n".join(prints))).hexdigest()))
     return shards
 
 
@@ -194,7 +196,7 @@ def _write_shard(output: str, shard: _Shard) -> dict[str, Any]:
     rows, end = [], 0
     with tf.io.TFRecordWriter(path + PARTIAL) as writer:
         for sample in shard.samples:
-            values = {"name": sample.name.encode(), "image": read_bytes(sample.image)}
+            values = {"name": os.fsencode(sample.name), "image": read_bytes(sample.image)}
             if sample.label is not None:
                 values["mask"] = read_bytes(sample.label)
             record = write_record(writer, path, end, values)
@@ -202,7 +204,7 @@ def _write_shard(output: str, shard: _Shard) -> dict[str, Any]:
             rows.append([sample.name, *(place for key in list(values)[1:] for place in record.piece(key)[1:])])
     entry = {"file": shard.file, "bytes": end, "source": shard.source, "samples": rows}
     # The entry first: a shard without one is somebody else's.
-    replace_file(path + ENTRY, json.dumps(entry, ensure_ascii=False))
+    replace_file(path + ENTRY, json.dumps(entry))
     tf.io.gfile.rename(path + PARTIAL, path, overwrite=True)
     return entry
 
@@ -218,8 +220,8 @@ def _read_manifest(root: str) -> dict[str, Any]:
         return content | {"classes": _classes_from_json(content["classes"])}
     except tf.errors.NotFoundError as error:
         raise DataError(
-            f"{path}: no such file. --mode=prepare_data --to=tfrecord --output={root} writes it, last of all; an"
-            " interrupted preparation continues when it is run again."
+            f"{path}: no such file. --mode=prepare_data --to=tfrecord --output={shlex.quote(root)} writes it, last of"
+            " all; an interrupted preparation continues when it is run again."
         ) from error
     except tf.errors.OpError as error:
         raise DataError(f"{path}: cannot be read ({error.message}).") from error

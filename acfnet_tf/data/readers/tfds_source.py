@@ -112,7 +112,7 @@ def _find_builder(name: str | None, data_dir: str | None) -> tfds.core.DatasetBu
     if base in INSTEAD:
         raise DataError(f"data.name={name}: TFDS has no masks of its classes. Instead, {INSTEAD[base]}.")
     try:
-        return tfds.builder(name, data_dir=os.path.expanduser(data_dir) if data_dir else None)
+        return tfds.builder(name, data_dir=data_dir)
     except tfds.core.DatasetNotFoundError as error:
         known = suggest(base, sorted({*tfds.list_builders(with_community_datasets=False)}))
         raise DataError(f"data.name={name}: no such data set in TFDS, and none is prepared. {known}") from error

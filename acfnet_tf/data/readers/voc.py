@@ -16,9 +16,10 @@ from acfnet_tf.config import DataConfig
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.errors import DataError
 from acfnet_tf.data.labels.voc import VOC
+from acfnet_tf.data.listing import unified
 from acfnet_tf.data.readers.pairs import Pairs, list_pictures
 from acfnet_tf.data.readers.splits import named_splits, open_splits
-from acfnet_tf.data.sample import DataSource, Sample, read_bytes
+from acfnet_tf.data.sample import DataSource, Sample, read_text
 
 IMAGES, MASKS, MORE_MASKS, LISTS = "JPEGImages", "SegmentationClass", "SegmentationClassAug", "ImageSets/Segmentation"
 
@@ -31,7 +32,7 @@ def open_voc(config: DataConfig, data_dir: str, classes: ClassSet | None = None)
     Raises:
         DataError: the folder is not there or not the right one.
     """
-    given = Path(data_dir).expanduser()
+    given = Path(data_dir)
     roots = (given, given / "VOC2012", given / "VOCdevkit/VOC2012")
     root = next((folder for folder in roots if (folder / LISTS).is_dir()), None)
     if not root:
@@ -69,7 +70,7 @@ def _pair(file: Path, images: dict[str, Path], mask_folder: Path, masks: dict[st
 def _read_list(file: Path) -> list[str]:
     """Names, sorted. Lines are names, or the pairs of paths that SBD's lists have: /JPEGImages/x.jpg /MASKS/x.png."""
     names = set()
-    for line in read_bytes(file).decode("utf-8", "replace").splitlines():
+    for line in unified(read_text(file)).splitlines():
         name = line.strip().strip('"')
         if name.startswith(f"/{IMAGES}/"):
             name = str(Path(name.split()[0].removeprefix(f"/{IMAGES}/")).with_suffix(""))

@@ -14,9 +14,10 @@ from acfnet_tf.config import ExploreConfig, UserError
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.reading import read_image
 from acfnet_tf.data.sample import Sample
+from acfnet_tf.tables import plain
 from acfnet_tf.visualization.explore import drawing, tables
 from acfnet_tf.visualization.explore.analysis import Analysis, Analyst, occurring, read_sample, read_upload
-from acfnet_tf.visualization.explore.run_view import RunView, Updates, picture_box, plain
+from acfnet_tf.visualization.explore.run_view import RunView, Updates, picture_box
 from acfnet_tf.visualization.figure import Picture, Run
 from acfnet_tf.visualization.palette import overlay
 from acfnet_tf.visualization.results import changes, paint_changes

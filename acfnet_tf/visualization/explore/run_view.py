@@ -7,6 +7,7 @@ from typing import Any
 import gradio as gr
 
 from acfnet_tf.data.classes import ClassSet
+from acfnet_tf.tables import plain
 from acfnet_tf.visualization.explore import tables
 from acfnet_tf.visualization.explore.analysis import Probe, in_order
 from acfnet_tf.visualization.figure import Run
@@ -75,8 +76,3 @@ def picture_box(label: str, alt_text: str) -> gr.Image:
     return gr.Image(
         label=label, alt_text=alt_text, interactive=False, buttons=["fullscreen"], min_width=240, elem_classes="map"
     )
-
-
-def plain(name: str) -> str:
-    """A name in Markdown, as it is."""
-    return "".join(f"\\{letter}" if letter in r"\`*_{}[]()<>#+-.!|~$&" else letter for letter in name)

@@ -125,3 +125,11 @@ def test_the_coarsely_labelled_split(cityscapes_root: Path) -> None:
     assert (sample.image, sample.label) == (str(image), str(mask))
     source = open_data(DataConfig(train_split="train_extra"), str(cityscapes_root))
     assert source.splits == ("train", "val", "test", "train_extra")
+
+
+def test_hidden_files_are_not_listed(cityscapes_root: Path) -> None:
+    city = cityscapes_root / "leftImg8bit/val/frankfurt"
+    (city / "._frankfurt_000000_000019_leftImg8bit.png").touch()
+    shutil.copytree(city, city.with_name(".ipynb_checkpoints"))
+    (city.parent / "loop").symlink_to(".")
+    assert len(list_samples(cityscapes_root, "val")) == 3

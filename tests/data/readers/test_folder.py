@@ -191,3 +191,11 @@ def test_how_many_go_where_is_said(tmp_path: Path) -> None:
     source = open_folder(CONFIG, str(tmp_path))
     counts = [len(source.list_samples(split)) for split in ("train", "val")]
     assert f"Split by name: {counts[0]} to train, {counts[1]} to val." in source.note
+
+
+def test_hidden_files_and_link_loops_add_nothing(tmp_path: Path) -> None:
+    write_pairs(tmp_path / "images", tmp_path / "masks", ["1", "2", ".ipynb_checkpoints/1", "@eaDir/1"])
+    picture(tmp_path / "images/._1.jpg")
+    for folder in ("images", "masks"):
+        (tmp_path / folder / "loop").symlink_to(".")
+    assert names(open_folder(CONFIG, str(tmp_path)), "trainval") == ["1", "2"]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import pytest
 
 from acfnet_tf.data.readers.folder import open_folder
+from acfnet_tf.data.readers.pairs import pair_folders, read_table
 from acfnet_tf.data.reading import load_sample
 from tests.data.readers.user_folder import CONFIG, INDEX_MASK, message, names, picture, write_pairs
 
@@ -64,3 +66,35 @@ def test_wrong_tables(tmp_path: Path, text: str, says: str) -> None:
     said = message(tmp_path, "trainval")
     assert says in said and str(tmp_path) in said
     assert said == message(table, "trainval")
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_names_that_look_alike_are_the_same(tmp_path: Path, form: str) -> None:
+    """As when images come from macOS, and masks from elsewhere."""
+    images, masks, other = (unicodedata.normalize(each, "é/17é") for each in (form, "NFC", "NFD"))
+    write_pairs(tmp_path / "images", tmp_path / "elsewhere", [images, "a"])
+    write_pairs(tmp_path / "unused", tmp_path / "masks", [masks, "a"])
+    pairs = pair_folders(tmp_path / "images", tmp_path / "masks")
+    assert [(sample.name, bool(sample.label)) for sample in pairs.samples] == [("a", True), (masks, True)]
+    assert not pairs.problem and not pairs.spare
+    table = write_table(tmp_path, f"image,mask\nimages/{other}.jpg,masks/{other}.png\n")
+    (sample,) = read_table(table)[""].samples
+    assert sample == pairs.samples[1]._replace(name=f"images/{masks}")
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_tables_of_any_system(tmp_path: Path, mark: bytes, end: str) -> None:
+    write_pairs(tmp_path / "x", tmp_path / "y", ["é", "2"])
+    text = end.join(["image,mask", "x/é.jpg,y/é.png", "x/2.jpg,y/2.png", ""])
+    (tmp_path / "pairs.csv").write_bytes(mark + text.encode())
+    assert len(names(open_folder(CONFIG, str(tmp_path)), "trainval")) == 2
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "latin-1"])
+def test_tables_in_another_encoding_are_refused_in_one_line(tmp_path: Path, encoding: str) -> None:
+    write_pairs(tmp_path / "x", tmp_path / "y", ["é"])
+    (tmp_path / "pairs.csv").write_bytes("image,mask\nx/é.jpg,y/é.png\n".encode(encoding))
+    said = message(tmp_path)
+    assert said.startswith(f"{tmp_path / 'pairs.csv'}: not a text file in UTF-8") and said.endswith("Save it in UTF-8.")
+    assert ("UTF-16" in said) == encoding.startswith("utf-16")

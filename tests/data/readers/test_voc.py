@@ -104,3 +104,16 @@ def test_no_lists(root: Path) -> None:
         file.unlink()
     with pytest.raises(DataError, match=r"Segmentation: no lists of images.*train\.txt"):
         open_voc(CONFIG, str(root))
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_lists_of_any_system(root: Path, mark: str, end: str) -> None:
+    (root / LISTS / "train.txt").write_bytes(f"{mark}2007_1{end}2007_2{end}".encode())
+    assert [sample.name for sample in open_voc(CONFIG, str(root)).list_samples("train")] == ["2007_1", "2007_2"]
+
+
+def test_a_list_in_another_encoding_is_named(root: Path) -> None:
+    (root / LISTS / "train.txt").write_text("2007_1", encoding="utf-16")
+    with pytest.raises(DataError, match=r"train.txt: not a text file in UTF-8 \(UTF-16, it seems\)"):
+        open_voc(CONFIG, str(root))

@@ -1,0 +1,47 @@
+"""What a program does about its console: letters that it cannot show, readers that are gone, streams that are closed.
+
+main.py runs this file without the package around it, which takes seconds to load.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+import sys
+from collections.abc import Iterator
+
+_UNWRITTEN = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
+@contextlib.contextmanager
+def console() -> Iterator[None]:
+    """Around all that a program does.
+
+    Letters that the console's encoding lacks are shown as "\\u2013". Where the reader of a pipe is gone, as after
+    `| head`, the program ends without a word and with the status that a shell shows for SIGPIPE.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:  # closed; the next file that is opened would get its number, and what is printed
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, as long as the program
+        getattr(sys, name).reconfigure(errors="backslashreplace")
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except OSError as error:
+        if error.filename or error.errno not in _UNWRITTEN:
+            raise
+        null = os.open(os.devnull, os.O_WRONLY)  # for what is left in the buffers
+        os.dup2(null, 1)
+        if error.errno == errno.EPIPE:
+            os.dup2(null, 2)
+            sys.exit(128 + signal.SIGPIPE)
+        sys.exit(f"Error: what is printed cannot be written: {error.strerror}")

@@ -1,0 +1,127 @@
+"""Which files of a folder are images: one rule for every reader, and for whatever labels or draws a user's images."""
+
+from __future__ import annotations
+
+import functools
+import os
+import unicodedata
+from collections import deque
+from pathlib import Path
+
+from acfnet_tf.data.errors import DataError
+
+IMAGE_SUFFIXES = (
+    ".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tga", ".tif", ".tiff", ".webp",
+)  # fmt: skip
+"""Of the names of images, in lower case."""
+
+_OF_SYSTEMS = (
+    "__macosx", "@eadir", "@recycle", "#recycle", "#snapshot", "$recycle.bin", "lost+found",
+    "system volume information",
+)  # fmt: skip
+"""What systems keep in folders of images, such as previews and what was deleted; in lower case."""
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is none of the user's."""
+    return name.startswith(".") or name.lower() in _OF_SYSTEMS
+
+
+def is_picture(file: Path) -> bool:
+    """Whether the name is that of an image, and not of a hidden file."""
+    return file.suffix.lower() in IMAGE_SUFFIXES and not is_hidden(file.name)
+
+
+def list_images(folder: Path) -> list[Path]:
+    """The images in a folder and its subfolders, sorted.
+
+    Hidden files and folders are left out (the folder itself may be hidden). Links are followed, but each real folder is
+    listed once, under its own path where that is below `folder`. A folder that is not there holds nothing.
+
+    Raises:
+        DataError: a folder cannot be read.
+    """
+    found, seen = [], set()
+    waiting = deque([folder] if folder.is_dir() else [])
+    while waiting:
+        here = waiting.popleft()
+        real = os.path.realpath(here)
+        if real in seen:
+            continue
+        seen.add(real)
+        for entry in _entries(here):
+            path, is_link = here / entry.name, entry.is_symlink()
+            if is_hidden(entry.name):
+                continue
+            if os.path.isdir(path) if is_link else entry.is_dir():
+                # Links wait until all real folders are done.
+                waiting.append(path) if is_link else waiting.appendleft(path)
+            elif is_picture(path) and (is_link or entry.is_file()):
+                found.append(path)
+    return sorted(found)
+
+
+def subfolders(folder: Path) -> list[Path]:
+    """The folders in a folder, without hidden ones; none in one that is not there.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    return [folder / entry.name for entry in _entries(folder) if os.path.isdir(entry) and not is_hidden(entry.name)]
+
+
+def find_images(input: Path, output_dir: Path | None = None) -> list[Path]:
+    """An image, or all in a folder and its subfolders; see `list_images`.
+
+    Args:
+        output_dir: where results will go: what is in it is no input, unless all of `input` is.
+
+    Raises:
+        DataError: there are none, or the output would overwrite them.
+    """
+    if not input.exists():
+        raise DataError(f"no such file or folder: {input}")
+    root, target = (input if input.is_dir() else input.parent).resolve(), output_dir and output_dir.resolve()
+    if target == root:
+        raise DataError(f"the output folder {output_dir} is the images' own folder: they could be overwritten")
+    if input.is_file():
+        return [input]
+    images = list_images(input)
+    if target and not root.is_relative_to(target):
+        images = [file for file in images if not file.resolve().is_relative_to(target)]
+    if not images:
+        raise DataError(f"no images in {input}; known are {', '.join(IMAGE_SUFFIXES)}")
+    return images
+
+
+def unified(name: str) -> str:
+    """One spelling for names that look alike: "é" may be one letter (NFC) or "e" and an accent (NFD, as of macOS)."""
+    return unicodedata.normalize("NFC", name)
+
+
+def spelt(path: Path) -> Path:
+    """The path as it is spelt on the disk, where that is an equal one by `unified`; else as it is given."""
+    if str(path).isascii() or path.exists() or path == path.parent:
+        return path
+    folder = spelt(path.parent)
+    if not folder.is_dir():
+        return path
+    names = _names(folder, folder.stat().st_mtime_ns)
+    return folder / names.get(unified(path.name), path.name)
+
+
+@functools.lru_cache(16)  # a table names many files of few folders
+def _names(folder: Path, time: int) -> dict[str, str]:
+    """{unified name: name} of what is in a folder, at the time of its last change."""
+    return {unified(entry.name): entry.name for entry in _entries(folder)}
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """What is in a folder, sorted by name."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be read ({error.strerror}).") from error
