@@ -62,7 +62,6 @@ def train(experiment: Experiment, run_dir: str | Path, data_dir: str | None = No
         UserError: another training is in the folder, a full disk, or numbers that are not finite.
         Stopped: SIGTERM, SIGINT, or another worker was lost; the same call continues.
     """
-    _check(experiment)
     workers = join_workers(experiment.train.strategy)
     workers.check_batch(experiment.train.batch_size)
     if experiment.train.xla and workers.strategy.num_replicas_in_sync > 1:
@@ -273,31 +272,6 @@ class _Training:
     def _say(self, text: str) -> None:
         if self.workers.is_chief and text:
             Progress.write(text)
-
-
-def _check(experiment: Experiment) -> None:
-    """Raises ConfigError for numbers that make no sense."""
-    config = experiment.train
-    positive = {
-        "train.steps": config.steps,
-        "train.batch_size": config.batch_size,
-        "train.log_every": config.log_every,
-        "train.checkpoint_every": config.checkpoint_every,
-        "train.validate_every": config.validate_every,
-        "train.clip_norm": config.clip_norm,
-        "data.crop_size": min(experiment.data.crop_size),
-        "data.scale_range": min(experiment.data.scale_range),
-    }
-    for name, value in positive.items():
-        if value is not None and value <= 0:
-            raise ConfigError(f"{name} = {value}: expected more than 0")
-    if config.head_lr_multiplier < 0:
-        raise ConfigError(f"train.head_lr_multiplier = {config.head_lr_multiplier}: expected 0 or more")
-    if config.ema_momentum is not None and not 0 <= config.ema_momentum < 1:
-        raise ConfigError(f"train.ema_momentum = {config.ema_momentum}: expected none, or a number in [0, 1)")
-    temperature = experiment.data.rare_class_temperature
-    if temperature is not None and temperature <= 0:
-        raise ConfigError(f"data.rare_class_temperature = {temperature}: expected none, or more than 0")
 
 
 def _with_classes(experiment: Experiment, num_classes: int) -> Experiment:
