@@ -32,6 +32,7 @@ CountOrZero = Annotated[int, Range(0, 10**9)]
 Pixels = Annotated[int, Range(1, 2**16)]
 """Of one side of an image, or a part of one."""
 Area = Annotated[int, Range(1, 10**12)]
+Batch = Annotated[int, Range(1, 2**16)]
 Channels = Annotated[int, Range(1, 2**16)]
 Mebibytes = Annotated[int, Range(1, 10**6)]
 Threads = Annotated[int, Range(1, 1024)]
@@ -190,8 +191,8 @@ class TrainConfig(_Settings, path="train"):
 
     loss: LossConfig = field(default_factory=LossConfig)
     steps: Count = 40_000
-    batch_size: Count = 8
-    micro_batch: Count | None = None
+    batch_size: Batch = 8
+    micro_batch: Batch | None = None
     optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: NotNegative = 0.01
     momentum: Momentum = 0.9

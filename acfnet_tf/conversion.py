@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 FLOAT32_MIN, FLOAT32_MAX = 2.0**-126, (2 - 2.0**-23) * 2.0**127
-"""TensorFlow computes in float32, in which a number that is smaller becomes 0 and one that is larger infinite."""
+"""TensorFlow computes in float32, in which what is smaller becomes 0 and what is larger infinite."""
 
 
 @dataclass(frozen=True)
 class Range:
-    """Which numbers a setting may have: `Annotated[int, Range(1, 10)]`. `above` and `below` are not in it themselves."""
+    """Which numbers a setting may have, as in `Annotated[int, Range(1, 10)]`; `above` and `below` are not in it."""
 
     least: float = -math.inf
     most: float = math.inf

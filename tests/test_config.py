@@ -109,7 +109,7 @@ def test_an_override_has_the_type_of_its_setting(path, text, value):
         ("model.stem=9x9", "one of 7x7, deep_64, deep_128"),
         ("model.context=crf", "one of aspp, psp or none"),
         ("model.class_feature=acf", "one of acf_sum, acf_concat, class_center or none"),
-        ("train.micro_batch=two", "a whole number from 1 to 1,000,000,000 or none"),
+        ("train.micro_batch=two", "a whole number from 1 to 65,536 or none"),
         ("train.strategy=none", "one of mirrored, multi_worker, one_device"),
     ],
 )

@@ -34,7 +34,9 @@ class SampleOrder:
         if self.draws_classes:
             files = [np.flatnonzero(column) for column in class_pixels.T]
             share = class_pixels.sum(axis=0) / max(class_pixels.sum(), 1)
-            weight = np.where([len(found) > 0 for found in files], np.exp((share.min() - share) / temperature), 0)
+            occurs = np.array([len(found) > 0 for found in files])
+            # The largest weight is 1, however small the temperature.
+            weight = np.where(occurs, np.exp(np.minimum(share[occurs].min() - share, 0) / temperature), 0)
             bounds = np.cumsum(weight / weight.sum())
             # Rounding must not let a class that occurs nowhere be drawn where it is the last.
             self._bounds = tf.constant(np.where(bounds > 1 - 1e-6, 2, bounds), tf.float32)

@@ -188,6 +188,8 @@ def _decode(source: Source, content: bytes, max_pixels: int | None = None, setti
             image.load()
     except Image.UnidentifiedImageError as error:
         raise DataError(f"{source}: not an image.") from error
+    except MemoryError as error:
+        raise DataError(f"{source}: not enough memory to decode it.") from error
     except Exception as error:  # Pillow answers damaged files with exceptions of many kinds, not only OSError.
         reason = " ".join(str(error).split())
         raise DataError(f"{source}: damaged or cut off ({reason}). Copy or unpack it again.") from error

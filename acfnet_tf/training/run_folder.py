@@ -7,6 +7,7 @@ import csv
 import dataclasses
 import errno
 import itertools
+import json
 import os
 import socket
 from collections.abc import Iterator, Mapping
@@ -22,11 +23,11 @@ from acfnet_tf.config import PRESCRIBED, ConfigError, Experiment, UserError, dif
 from acfnet_tf.data.class_file import read_class_file
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.labels.cityscapes import CITYSCAPES
-from acfnet_tf.files import write_atomically
+from acfnet_tf.files import names_in, patiently, write_atomically
 from acfnet_tf.models.loading import MODEL_FILE
 from acfnet_tf.training.checkpoints import Checkpoints
 
-CONFIG_FILE, CLASSES_FILE = "config.json", "classes.json"
+CONFIG_FILE, CLASSES_FILE, SAMPLES_FILE = "config.json", "classes.json", "samples.json"
 METRICS_FILE, BEST_MODEL_FILE = "metrics.csv", "best.keras"
 METRICS_COLUMNS = (
     "step", "split", "loss", "loss_aux", "loss_coarse", "loss_fine", "gradient_norm", "learning_rate",
@@ -60,7 +61,7 @@ class RunFolder:
         self.writes = writes
         self.model_file = self.path / MODEL_FILE
         self.best_model_file = self.path / BEST_MODEL_FILE
-        if writes and (self.path / CONFIG_FILE).exists():
+        if writes and CONFIG_FILE in names_in(self.path):
             check_same_run(self.path, experiment)
             _check_same_classes(self.path, read_classes(self.path), classes)
 
@@ -117,6 +118,36 @@ class RunFolder:
         step = self._checkpoints.restore()
         self._drop_metrics_after(step or 0)
         self._checkpoints.best = self._best()[1]
+
+    def record_samples(self, splits: Mapping[str, list[str]], step: int) -> str:
+        """Writes down the names of all samples, in their order, so that it is noticed when a run continues on others.
+
+        Args:
+            splits: {split: names}.
+            step: with which the run continues; 0 for a new one.
+
+        Returns:
+            What has changed in the splits that were written down before, a line each.
+
+        Raises:
+            UserError: the record cannot be read.
+        """
+        if not self.writes:
+            return ""
+        file, before = self.path / SAMPLES_FILE, {}
+        if step and SAMPLES_FILE in names_in(self.path):
+            with contextlib.suppress(ValueError, AttributeError):  # whoever changed it: it is written anew
+                before = dict(json.loads(_read_text(file)).items())
+        if before != splits:
+            write_atomically(file, json.dumps(splits, indent=0) + "\n")
+        lines = []
+        for split, names in splits.items():
+            if before.get(split, names) != names:
+                trained = split == self.experiment.data.train_split
+                effect = "samples come in another order than before" if trained else "validations are of other images"
+                changes = _changes(before[split], names)
+                lines.append(f"The split {split} has changed since: {changes}. After step {step}, {effect}.")
+        return "\n".join(lines)
 
     def save_checkpoint(self, step: int) -> None:
         if self.writes:
@@ -177,11 +208,10 @@ class RunFolder:
 
     def _rows(self) -> list[dict[str, str]]:
         """The rows of metrics.csv; one that was cut off, by a full disk for instance, is none."""
-        file = self.path / METRICS_FILE
-        if not file.exists():
+        if METRICS_FILE not in names_in(self.path):
             return []
-        with file.open(newline="") as stream:
-            return list(csv.DictReader(line for line in stream if line.endswith("\n")))
+        lines = _read_text(self.path / METRICS_FILE).splitlines(keepends=True)
+        return list(csv.DictReader(line for line in lines if line.endswith("\n")))
 
     def _validations(self) -> list[tuple[float, int]]:
         """(mIoU of the fine head, step) of every validation."""
@@ -193,7 +223,7 @@ class RunFolder:
 
     def _drop_metrics_after(self, step: int) -> None:
         """Rows of steps that will be done again, and one that was cut off."""
-        if (self.path / METRICS_FILE).exists():
+        if METRICS_FILE in names_in(self.path):
             rows = [
                 [row.get(name) or "" for name in METRICS_COLUMNS] for row in self._rows() if int(row["step"]) <= step
             ]
@@ -212,24 +242,44 @@ def _readable_write_errors(path: Path) -> Iterator[None]:
         raise UserError(f"cannot write {error.filename or f'into {path}'}: {error.strerror}") from error
 
 
+def _changes(old: list[str], new: list[str]) -> str:
+    """Which names are new and which are gone, the first of each."""
+    found = {"samples more": sorted(set(new) - set(old)), "fewer": sorted(set(old) - set(new))}
+    listed = [
+        f"{len(names)} {what} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
+        for what, names in found.items()
+        if names
+    ]
+    return " and ".join(listed) or "the same samples in another order"
+
+
 def has_begun(run_dir: Path) -> bool:
     """Whether the folder holds a training to continue."""
-    return (run_dir / CONFIG_FILE).exists() and any((run_dir / "checkpoints").glob("step_*"))
+    checkpoints = names_in(run_dir / "checkpoints")
+    return CONFIG_FILE in names_in(run_dir) and any(name.startswith("step_") for name in checkpoints)
 
 
 def read_config(run_dir: Path) -> Experiment:
     """The experiment of a run folder.
 
     Raises:
-        ConfigError: there is none, or it cannot be read.
+        ConfigError: there is none, or it holds something else.
+        UserError: it cannot be read.
     """
     file = run_dir / CONFIG_FILE
     try:
-        return Experiment.from_json(file.read_text())
+        text = _read_text(file)
     except OSError as error:
-        raise ConfigError(f"{run_dir} is no run folder: it holds no readable {CONFIG_FILE}") from error
+        raise ConfigError(f"{run_dir} is no run folder: it holds no {CONFIG_FILE}") from error
+    try:
+        return Experiment.from_json(text)
     except ConfigError as error:
         raise ConfigError(f"{file}: {error}") from error
+
+
+def _read_text(file: Path) -> str:
+    """As it is, newlines too; raises as `patiently`."""
+    return patiently(file, file.read_bytes).decode("utf-8", errors="replace")
 
 
 def read_classes(run_dir: Path) -> ClassSet:
@@ -239,7 +289,7 @@ def read_classes(run_dir: Path) -> ClassSet:
         DataError: their file cannot be read.
     """
     file = run_dir / CLASSES_FILE
-    return read_class_file(file) if file.exists() else CITYSCAPES
+    return read_class_file(file) if CLASSES_FILE in names_in(run_dir) else CITYSCAPES
 
 
 def _check_same_classes(path: Path, old: ClassSet, new: ClassSet) -> None:
@@ -262,7 +312,7 @@ def check_same_run(path: Path, new: Experiment) -> None:
     Raises:
         ConfigError: the folder holds a run of another experiment or of other settings.
     """
-    if not (path / CONFIG_FILE).exists():
+    if CONFIG_FILE not in names_in(path):
         return
     old = read_config(path)
     if new.model.num_classes is None:

@@ -148,6 +148,7 @@ class _Training:
             ConfigError, DataError, UserError, Stopped: as `train`.
         """
         self.step = self._restore()
+        self._say(self.folder.record_samples(self.names, self.step))
         continues = f" (continues at step {self.step} of {self.config.steps})" if self.step else ""
         self._say(f"Run folder: {self.folder.path}{continues}")
         batches = self.batches(self.step)
@@ -177,8 +178,10 @@ class _Training:
         """The samples of both splits, of which some are looked into before the first step."""
         data = self.experiment.data
         self._say(f"Data: {source.name}. {source.note}".strip())
-        self.samples = source.list_samples(data.train_split)
-        self.validation_samples = source.list_samples(data.val_split)[: self.config.validate_images]
+        splits = {split: source.list_samples(split) for split in (data.train_split, data.val_split)}
+        self.names = {split: [sample.name for sample in samples] for split, samples in splits.items()}
+        self.samples = splits[data.train_split]
+        self.validation_samples = splits[data.val_split][: self.config.validate_images]
         if self.workers.is_chief:
             self._look_into(source)
 

@@ -84,6 +84,6 @@ def test_a_file_that_breaks_during_training_is_named(tiny_scenes, tmp_path, monk
     ],
 )
 def test_settings_that_make_no_sense_are_refused(override, message, tiny_scenes, tmp_path):
+    settings = ("train.loss.class_weights=cityscapes", override)
     with pytest.raises(UserError, match=message):
-        experiment = tiny_experiment("acf_sum", "train.loss.class_weights=cityscapes", override)
-        train(experiment, tmp_path, str(tiny_scenes))
+        train(tiny_experiment("acf_sum", *settings), tmp_path, str(tiny_scenes))
