@@ -19,7 +19,20 @@ FLOORS = {
     "backbones": 2,
     "layers": 1,
     **dict.fromkeys(
-        ("losses", "metrics", "data", "config", "conversion", "files", "onednn", "replicas", "tables", "_version"), 0
+        (
+            "losses",
+            "metrics",
+            "data",
+            "config",
+            "conversion",
+            "files",
+            "onednn",
+            "progress",
+            "replicas",
+            "tables",
+            "_version",
+        ),
+        0,
     ),
 }
 

@@ -13,13 +13,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
-from tqdm import tqdm
 
 from acfnet_tf.config import UserError
 from acfnet_tf.data.labels.cityscapes import LABEL_IDS
 from acfnet_tf.data.reading import read_image
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.inference.predictor import Predictor
+from acfnet_tf.progress import ProgressBar
 
 _NAME = re.compile(r"[^_]+_\d{6}_\d{6}")
 
@@ -53,7 +53,7 @@ def write_submission(
             raise UserError(f"{sample.name}: the server knows only names of the form CITY_SSSSSS_FFFFFF")
     output_dir.mkdir(parents=True, exist_ok=True)
     files = []
-    for sample in tqdm(samples, "Predicting", unit="image", disable=not progress):
+    for sample in ProgressBar(samples, "Predicting", unit="image", disable=not progress):
         file = output_dir / f"{sample.name}_labelIds.png"
         Image.fromarray(LABEL_IDS[predictor(read_image(sample.image, upright=False))]).save(file)
         files.append(file)

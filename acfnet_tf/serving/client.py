@@ -17,11 +17,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from acfnet_tf.config import UserError
 from acfnet_tf.data.errors import DataError
 from acfnet_tf.files import replaced
+from acfnet_tf.progress import ProgressBar
 from acfnet_tf.serving.connection import Client, RefusedError
 from acfnet_tf.visualization.predict import find_images, output_stems
 
@@ -79,7 +79,7 @@ def segment_files(
     pool = ThreadPoolExecutor(parallel)
     try:
         results = pool.map(segment, images, files)
-        faults = list(tqdm(results, "Segmenting", len(images), unit="image", disable=not progress))
+        faults = list(ProgressBar(results, "Segmenting", len(images), unit="image", disable=not progress))
     finally:
         pool.shutdown(cancel_futures=True)  # after Ctrl-C: what is under way is finished, the rest dropped
     bad = [fault for fault in faults if fault]

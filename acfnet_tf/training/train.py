@@ -165,7 +165,8 @@ class _Training:
                 overdue = time.monotonic() - last_checkpoint > SECONDS_BETWEEN_CHECKPOINTS
                 # The clock of the chief is the one that counts: it is the one that writes.
                 if stop or overdue or self._is_validated_here() or self.step % self.config.checkpoint_every == 0:
-                    self.folder.save_checkpoint(self.step)
+                    with self.progress.paused():
+                        self.folder.save_checkpoint(self.step)
                     last_checkpoint = time.monotonic()
                 if stop:
                     self._stop(stop)

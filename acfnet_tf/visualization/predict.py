@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from acfnet_tf.config import UserError
 from acfnet_tf.data.errors import DataError
 from acfnet_tf.data.readers.pairs import IMAGE_SUFFIXES
 from acfnet_tf.data.reading import read_image
 from acfnet_tf.inference.overlap import read_ahead
+from acfnet_tf.progress import ProgressBar
 from acfnet_tf.visualization.palette import Colors, colorize, overlay
 
 
@@ -62,7 +62,7 @@ def predict_files(
 
     written: list[Future[Path]] = []
     unreadable: list[DataError] = []
-    contents = tqdm(read_ahead(read, images), "Predicting", len(images), unit="image", disable=not progress)
+    contents = ProgressBar(read_ahead(read, images), "Predicting", len(images), unit="image", disable=not progress)
     with ThreadPoolExecutor(max_workers=1) as writer:
         for image, stem in zip(contents, stems, strict=True):
             if isinstance(image, DataError):
