@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
-from acfnet_tf.conversion import Range, convert, describe, is_within, show
+from acfnet_tf.conversion import Range, checked, show
 
 PAPER_SCALES = (0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
 
@@ -70,14 +70,10 @@ class _Settings:
 
     def __post_init__(self) -> None:
         for name, expected in _types(type(self)).items():
-            given = getattr(self, name)
             try:
-                value = convert(given, expected)
-            except (ValueError, TypeError, OverflowError) as error:
-                raise self._refusal(name, given, describe(expected)) from error
-            if not is_within(value, expected):
-                raise self._refusal(name, value, describe(expected))
-            object.__setattr__(self, name, value)
+                object.__setattr__(self, name, checked(getattr(self, name), expected))
+            except ValueError as error:
+                raise ConfigError(f"{self._path}.{name} = {error}") from error
 
     def _refusal(self, name: str, value: Any, expected: str) -> ConfigError:
         return ConfigError(f"{self._path}.{name} = {show(value)}: expected {expected}")

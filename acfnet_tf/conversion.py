@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import math
 import operator
 import os
 import types
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -32,6 +34,32 @@ class Range:
             return f"from {self.least:,} to {self.most:,}"
         bounds = {"of at least": self.least, "above": self.above, "of at most": self.most, "below": self.below}
         return " and ".join(f"{words} {bound:,}" for words, bound in bounds.items() if math.isfinite(bound))
+
+
+def checked(value: Any, expected: Any) -> Any:
+    """The value as the expected type, within its range.
+
+    Raises:
+        ValueError: it is not; says what it is and what was expected.
+    """
+    found = value
+    with contextlib.suppress(ValueError, TypeError, OverflowError):
+        found = convert(value, expected)
+        if is_within(found, expected):
+            return found
+    raise ValueError(f"{show(found)}: expected {describe(expected)}")
+
+
+def flag(expected: Any) -> Callable[[str], Any]:
+    """What `argparse` calls for a flag of this type and range, for one clear line where it does not fit."""
+
+    def parse(text: str) -> Any:
+        try:
+            return checked(text, expected)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return parse
 
 
 def convert(value: Any, expected: Any) -> Any:

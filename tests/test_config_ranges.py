@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import sys
 import types
 import typing
 from collections.abc import Iterator
@@ -12,8 +13,11 @@ from typing import Annotated, Any
 
 import pytest
 
-from acfnet_tf.config import ConfigError, Experiment, load_experiment, override, override_fields
+from acfnet_tf import commands
+from acfnet_tf.config import ConfigError, Experiment, UserError, load_experiment, override, override_fields
 from acfnet_tf.conversion import FLOAT32_MAX, FLOAT32_MIN, Range
+from acfnet_tf.request import Request
+from acfnet_tf.serving import client
 from acfnet_tf.training.run_folder import read_config
 
 plain = Experiment("plain")
@@ -155,3 +159,25 @@ def test_what_is_no_text_does_not_become_one(group, name, value):
 def test_lists_become_tuples():
     assert override_fields(plain, {"data.crop_size": [5, 6]}).data.crop_size == (5, 6)
     assert dataclasses.replace(plain.data, crop_size=[5, 6]).crop_size == (5, 6)
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--parallel=0", "argument --parallel: 0: expected a whole number from 1 to 1,024"),
+        ("--parallel=many", "argument --parallel: 'many': expected a whole number"),
+        ("--timeout=nan", "argument --timeout: nan: expected a finite number above 0"),
+        ("--timeout=-1", "argument --timeout: -1.0: expected"),
+    ],
+)
+def test_flags_of_the_client_have_ranges(flag, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["client", "--input=a.png", "--address=localhost:1", flag])
+    with pytest.raises(SystemExit):
+        client.main()
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("size", ["0x9", "9", "9x9x9", "-1x9", "99999999999999999999x9", "axb"])
+def test_the_size_of_the_complexity_table_has_a_range(size):
+    with pytest.raises(UserError, match=f"--size={size}: expected HEIGHTxWIDTH from 1x1"):
+        commands.benchmark(Request(experiment="acf_sum_small", size=size))

@@ -327,3 +327,9 @@ def test_rare_classes_are_drawn_and_are_in_their_crops(tmp_path: Path) -> None:
     assert share_with_class_1(None) < 0.1
     assert share_with_class_1(0.01) == 1.0  # exp(−1 / 0.01): class 0 is as good as never drawn
     assert 0.35 < share_with_class_1(100.0) < 0.65
+
+
+def test_the_smallest_temperature_draws_the_rarest_class_that_occurs() -> None:
+    pixels = np.array([[900, 100, 0], [1000, 0, 0]])  # class 2 occurs nowhere
+    order = SampleOrder(2, 1, pixels, 1.2e-38)
+    assert {tuple(map(int, order(index))) for index in range(20)} == {(0, 1)}
