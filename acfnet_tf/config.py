@@ -97,7 +97,7 @@ class ModelConfig(_Settings, path="model"):
     weights turned out to be; training writes it.
     """
 
-    num_classes: Annotated[int, Range(1, 65_534)] | None = None
+    num_classes: Annotated[int, Range(2, 65_534)] | None = None
     backbone: str = "resnet101"
     weights: Text = "none"
     context: Literal["aspp", "psp"] | None = "aspp"
