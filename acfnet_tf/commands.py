@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 import shlex
 import sys
 from pathlib import Path
 
 import numpy as np
 
-from acfnet_tf.config import ConfigError, Experiment, UserError, load_experiment, override
+from acfnet_tf.config import ConfigError, Experiment, Pixels, UserError, load_experiment, override
+from acfnet_tf.conversion import checked
 from acfnet_tf.data.checks import check
 from acfnet_tf.data.checks.report import write_check_report
 from acfnet_tf.data.listing import find_images
@@ -273,10 +273,10 @@ def benchmark(request: Request) -> None:
     """Counts what the network of an experiment costs; its weights do not matter."""
     if request.what not in ("complexity", None):
         raise UserError(f"--mode=benchmark --what={request.what}: expected complexity")
-    match = re.fullmatch(r"(\d+)x(\d+)", request.size)
-    size = (int(match[1]), int(match[2])) if match else (0, 0)
-    if min(size) < 1:
-        raise UserError(f"--size={request.size}: expected HEIGHTxWIDTH, such as 769x769")
+    try:
+        size = checked(request.size.split("x"), tuple[Pixels, Pixels])
+    except ValueError as error:
+        raise UserError(f"--size={request.size}: expected HEIGHTxWIDTH from 1x1 to 65536x65536: 769x769") from error
     experiment = load_experiment(request.experiment, request.overrides)
     print(complexity_table(complexity(create_model(experiment.model), size), size))
 

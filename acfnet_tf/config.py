@@ -1,28 +1,51 @@
 """The experiment: what to build, on which data, how to train and how to evaluate it.
 
-Plain frozen dataclasses. `override` changes single fields by dotted names, as `--set` does on the command line:
-unknown names are answered with the nearest valid ones, values of the wrong type with the expected type.
+Frozen dataclasses, each of whose fields knows its type and range. However a value arrives, a wrong one is refused when
+the dataclass is made. `override` changes single fields by dotted names, as `--set` does on the command line: unknown
+names are answered with the nearest valid ones.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import importlib
 import json
 import pkgutil
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from acfnet_tf.conversion import convert, describe
+from acfnet_tf.conversion import Range, checked, show
 
 PAPER_SCALES = (0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
 
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
 """RGB statistics of ImageNet, in 0–255."""
+
+Count = Annotated[int, Range(1, 10**9)]
+"""Fits TensorFlow's 32-bit whole numbers, and a product of two its 64-bit ones."""
+CountOrZero = Annotated[int, Range(0, 10**9)]
+Pixels = Annotated[int, Range(1, 2**16)]
+"""Of one side of an image, or a part of one."""
+Area = Annotated[int, Range(1, 10**12)]
+Batch = Annotated[int, Range(1, 2**16)]
+Channels = Annotated[int, Range(1, 2**16)]
+Mebibytes = Annotated[int, Range(1, 10**6)]
+Threads = Annotated[int, Range(1, 1024)]
+Port = Annotated[int, Range(0, 65_535)]
+NotNegative = Annotated[float, Range(0)]
+Positive = Annotated[float, Range(above=0)]
+Momentum = Annotated[float, Range(0, below=1)]
+Mean = Annotated[float, Range(-(10**6), 10**6)]
+Scale = Annotated[float, Range(above=0, most=64)]
+"""Times the size of an image, which then still fits 32 bits."""
+Scenes = Annotated[int, Range(1, 10**6)]
+"""More would be scenes of the next split, see `acfnet_tf.data.scenes`."""
+Text = Annotated[str, Range(1)]
 
 
 class UserError(Exception):
@@ -33,8 +56,39 @@ class ConfigError(UserError):
     """An experiment or a setting that does not exist or does not fit."""
 
 
+class _Settings:
+    """A group of settings: when it is made, every value becomes one of its field's type, or is refused.
+
+    Raises:
+        ConfigError: a value of the wrong type, or outside the range of its field; names it by its dotted path.
+    """
+
+    _path: ClassVar[str]
+
+    def __init_subclass__(cls, path: str) -> None:
+        cls._path = path
+
+    def __post_init__(self) -> None:
+        for name, expected in _types(type(self)).items():
+            try:
+                object.__setattr__(self, name, checked(getattr(self, name), expected))
+            except ValueError as error:
+                raise ConfigError(f"{self._path}.{name} = {error}") from error
+
+    def _refusal(self, name: str, value: Any, expected: str) -> ConfigError:
+        return ConfigError(f"{self._path}.{name} = {show(value)}: expected {expected}")
+
+
+@functools.cache
+def _types(settings: type) -> dict[str, Any]:
+    """The type of every field with its range, but for groups in the group."""
+    types = typing.get_type_hints(settings, include_extras=True)
+    fields = {each.name: types[each.name] for each in dataclasses.fields(settings)}
+    return {name: expected for name, expected in fields.items() if not dataclasses.is_dataclass(expected)}
+
+
 @dataclass(frozen=True)
-class ModelConfig:
+class ModelConfig(_Settings, path="model"):
     """Arguments of `acfnet_tf.ACFNet`, see there, and the weights that training begins with.
 
     `num_classes` none means as many as the data have. `weights` is "none" (random), "imagenet", "auto" ("imagenet", or
@@ -43,21 +97,21 @@ class ModelConfig:
     weights turned out to be; training writes it.
     """
 
-    num_classes: int | None = None
+    num_classes: Annotated[int, Range(2, 65_534)] | None = None
     backbone: str = "resnet101"
-    weights: str = "none"
+    weights: Text = "none"
     context: Literal["aspp", "psp"] | None = "aspp"
     class_feature: Literal["acf_sum", "acf_concat", "class_center"] | None = "acf_sum"
-    channels: int = 512
-    aspp_rates: tuple[int, ...] = (12, 24, 36)
+    channels: Annotated[int, Range(2, 2**16)] = 512
+    aspp_rates: tuple[Pixels, ...] = (12, 24, 36)
     output_stride: Literal[8, 16, 32] = 8
-    backbone_width: int = 64
+    backbone_width: Channels = 64
     stride_in: Literal["3x3", "1x1"] = "3x3"
     stem: Literal["7x7", "deep_64", "deep_128"] = "7x7"
     conv_bias: bool = False
-    batch_norm_epsilon: float = 1e-5
-    pixel_mean: tuple[float, float, float] = PIXEL_MEAN
-    pixel_std: tuple[float, float, float] = PIXEL_STD
+    batch_norm_epsilon: Annotated[float, Range(above=0, most=1)] = 1e-5
+    pixel_mean: tuple[Mean, Mean, Mean] = PIXEL_MEAN
+    pixel_std: tuple[Positive, Positive, Positive] = PIXEL_STD
     initialization: str | None = None
 
 
@@ -66,7 +120,7 @@ PRESCRIBED = ("stride_in", "stem", "conv_bias", "batch_norm_epsilon", "pixel_mea
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(_Settings, path="data"):
     """Which images and classes, and how they are augmented (Section 4.2). `docs/data.md` explains every field.
 
     Without a data folder, street scenes of `scene_size` are generated; the `scene_*` fields describe them.
@@ -76,76 +130,87 @@ class DataConfig:
     name: str | None = None
     classes: str | None = None
     masks: Literal["index", "color"] | None = None
-    ignore: tuple[int, ...] = (255,)
+    ignore: tuple[Annotated[int, Range(0, 65_535)], ...] = (255,)
     image_folder: str = "images"
     mask_folder: str = "masks"
     mask_suffix: str = ""
     image_feature: str | None = None
     mask_feature: str | None = None
-    train_split: str = "train"
-    val_split: str = "val"
-    val_fraction: float = 0.1
+    train_split: Text = "train"
+    val_split: Text = "val"
+    val_fraction: Annotated[float, Range(0, below=1)] = 0.1
     on_bad_file: Literal["stop", "skip"] = "stop"
-    crop_size: tuple[int, int] = (769, 769)
-    scale_range: tuple[float, float] = (0.5, 2.0)
+    crop_size: tuple[Pixels, Pixels] = (769, 769)
+    scale_range: tuple[Scale, Scale] = (0.5, 2.0)
     flip: bool = True
     photometric: bool = False
-    rare_class_temperature: float | None = None
+    rare_class_temperature: Positive | None = None
     cache: str | None = None
-    parallel_calls: int | None = None
-    scene_size: tuple[int, int] = (1024, 2048)
-    scene_train: int = 64
-    scene_val: int = 16
-    scene_test: int = 4
-    scene_seed: int = 0
+    parallel_calls: Threads | None = None
+    scene_size: tuple[Pixels, Pixels] = (1024, 2048)
+    scene_train: Scenes = 64
+    scene_val: Scenes = 16
+    scene_test: Annotated[int, Range(0, 10**6)] = 4
+    scene_seed: Annotated[int, Range(-(2**63), 2**63 - 1)] = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.scale_range[0] > self.scale_range[1]:
+            raise self._refusal("scale_range", self.scale_range, "the smaller scale first")
 
 
 @dataclass(frozen=True)
-class LossConfig:
+class LossConfig(_Settings, path="train.loss"):
     """Eq. 4 and Section 4.4: L = aux_weight·la + coarse_weight·lc + fine_weight·lf."""
 
-    aux_weight: float = 0.4
-    coarse_weight: float = 0.6
-    fine_weight: float = 0.7
-    class_weights: Literal["cityscapes", "inverse_log", "enet", "median_frequency", "none"] | tuple[float, ...] = (
-        "cityscapes"
-    )
+    aux_weight: NotNegative = 0.4
+    coarse_weight: NotNegative = 0.6
+    fine_weight: NotNegative = 0.7
+    class_weights: (
+        Literal["cityscapes", "inverse_log", "enet", "median_frequency", "none"]
+        | Annotated[tuple[NotNegative, ...], Range(1)]
+    ) = "cityscapes"
     ohem: bool = False
     ohem_heads: tuple[Literal["aux", "coarse", "fine"], ...] = ("fine",)
-    ohem_threshold: float = 0.7
-    ohem_min_kept: int = 100_000
+    ohem_threshold: Annotated[float, Range(above=0, most=1)] = 0.7
+    ohem_min_kept: CountOrZero = 100_000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.ohem and not self.ohem_heads:
+            raise self._refusal("ohem_heads", self.ohem_heads, "one head at least, as train.loss.ohem is true")
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(_Settings, path="train"):
     """Section 4.2. `batch_size` is the global batch, over all replicas. `docs/training.md` explains every field."""
 
     loss: LossConfig = field(default_factory=LossConfig)
-    steps: int = 40_000
-    batch_size: int = 8
-    micro_batch: int | None = None
+    steps: Count = 40_000
+    batch_size: Batch = 8
+    micro_batch: Batch | None = None
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    learning_rate: float = 0.01
-    momentum: float = 0.9
-    weight_decay: float = 0.0005
-    poly_power: float = 0.9
-    head_lr_multiplier: float = 1.0
-    clip_norm: float | None = None
-    ema_momentum: float | None = None
-    max_nonfinite_steps: int = 0
+    learning_rate: NotNegative = 0.01
+    momentum: Momentum = 0.9
+    weight_decay: NotNegative = 0.0005
+    poly_power: NotNegative = 0.9
+    head_lr_multiplier: NotNegative = 1.0
+    clip_norm: Positive | None = None
+    ema_momentum: Momentum | None = None
+    max_nonfinite_steps: CountOrZero = 0
     precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
     rematerialize: bool = False
     xla: bool = False
     strategy: Literal["mirrored", "multi_worker", "one_device"] = "mirrored"
-    seed: int = 0
-    log_every: int = 20
-    checkpoint_every: int = 500
-    validate_every: int = 4_000
-    validate_images: int | None = None
+    seed: Annotated[int, Range(0, 2**32 - 1)] = 0
+    log_every: Count = 20
+    checkpoint_every: Count = 500
+    validate_every: Count = 4_000
+    validate_images: Count | None = None
 
 
 @dataclass(frozen=True)
-class EvaluationConfig:
+class EvaluationConfig(_Settings, path="evaluation"):
     """How an image becomes labels: whole image, or sliding window, multi-scale and flip (Section 4.4) on request.
 
     Evaluation also measures how well segments end where they should, within `boundary_widths` pixels of a boundary.
@@ -153,49 +218,55 @@ class EvaluationConfig:
     """
 
     mode: Literal["whole", "sliding"] = "whole"
-    window: tuple[int, int] = (769, 769)
-    window_overlap: float = 1 / 3
+    window: tuple[Pixels, Pixels] = (769, 769)
+    window_overlap: Annotated[float, Range(0, below=1)] = 1 / 3
     multi_scale: bool = False
-    scales: tuple[float, ...] = PAPER_SCALES
+    scales: Annotated[tuple[Scale, ...], Range(1)] = PAPER_SCALES
     flip: bool = False
-    boundary_widths: tuple[int, ...] = (1, 3, 5, 9)
-    max_pixels: int = 2**25
+    boundary_widths: tuple[Pixels, ...] = (1, 3, 5, 9)
+    max_pixels: Area = 2**25
 
 
 @dataclass(frozen=True)
-class ExportConfig:
+class ExportConfig(_Settings, path="export"):
     """What an exported SavedModel accepts and answers. `docs/deployment.md` explains every field.
 
     How it labels an image is `EvaluationConfig`'s matter: with scales and flips there, they are in the SavedModel too.
     """
 
-    max_pixels: int = 2**23
+    max_pixels: Area = 2**23
     coarse: bool = False
     color: bool = False
     probabilities: bool = False
 
 
 @dataclass(frozen=True)
-class ServeConfig:
+class ServeConfig(_Settings, path="serve"):
     """The embedded server. `docs/deployment.md` explains every field."""
 
-    host: str = "127.0.0.1"
-    rest_port: int = 8501
-    grpc_port: int = 8500
-    poll_seconds: float = 2.0
-    max_request_mib: int = 64
-    max_waiting_mib: int = 512
-    max_parallel: int = 1
+    host: Text = "127.0.0.1"
+    rest_port: Port = 8501
+    grpc_port: Port = 8500
+    poll_seconds: Annotated[float, Range(0.01, 86_400)] = 2.0
+    max_request_mib: Annotated[int, Range(1, 2047)] = 64
+    max_waiting_mib: Mebibytes = 512
+    max_parallel: Threads = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_waiting_mib < self.max_request_mib:
+            one = f"not less than one request may have (serve.max_request_mib = {self.max_request_mib})"
+            raise self._refusal("max_waiting_mib", self.max_waiting_mib, one)
 
 
 @dataclass(frozen=True)
-class ExploreConfig:
+class ExploreConfig(_Settings, path="explore"):
     """The page of `--mode=explore`. `docs/visualization.md` explains every field."""
 
-    host: str = "127.0.0.1"
-    port: int = 7860
-    max_upload_mib: int = 32
-    max_pixels: int = 2**22
+    host: Text = "127.0.0.1"
+    port: Port = 7860
+    max_upload_mib: Mebibytes = 32
+    max_pixels: Area = 2**22
 
 
 @dataclass(frozen=True)
@@ -314,11 +385,10 @@ def override(experiment: Experiment, assignments: Iterable[str]) -> Experiment:
 def override_fields(experiment: Experiment, values: Mapping[str, Any]) -> Experiment:
     """Like `override`, from a mapping of dotted paths to values (strings or already typed)."""
     known = flatten(dataclasses.asdict(experiment))
-    for path, value in values.items():
+    for path in values:
         if path not in known or path == "name":
             raise ConfigError(f"no setting {path!r}. {suggest(path, [key for key in known if key != 'name'])}")
-        experiment = _replace(experiment, path.split("."), value, path)
-    return experiment
+    return _replace(experiment, values)
 
 
 def differences(old: Experiment, new: Experiment) -> dict[str, tuple[Any, Any]]:
@@ -346,13 +416,14 @@ def suggest(wrong: str, valid: Iterable[str]) -> str:
     return f"Did you mean: {', '.join(near)}?" if near else f"There are: {', '.join(valid)}."
 
 
-def _replace(node: Any, path: list[str], value: Any, full_path: str) -> Any:
-    """A copy of the dataclass in which the field at `path` holds `value`, converted to the field's type."""
-    head, *rest = path
-    if rest:
-        return dataclasses.replace(node, **{head: _replace(getattr(node, head), rest, value, full_path)})
-    expected = typing.get_type_hints(type(node))[head]
-    try:
-        return dataclasses.replace(node, **{head: convert(value, expected)})
-    except (ValueError, TypeError) as error:
-        raise ConfigError(f"{full_path} = {value!r}: expected {describe(expected)}") from error
+def _replace(group: Any, values: Mapping[str, Any]) -> Any:
+    """A copy of the dataclass with the values at these paths, all at once: one may fit only together with another."""
+    changes, inner = {}, {}
+    for path, value in values.items():
+        head, _, rest = path.partition(".")
+        if rest:
+            inner.setdefault(head, {})[rest] = value
+        else:
+            changes[head] = value
+    changes |= {head: _replace(getattr(group, head), of_group) for head, of_group in inner.items()}
+    return dataclasses.replace(group, **changes)

@@ -25,7 +25,7 @@ import numpy as np
 import psutil
 from inference import measure
 from scaling import cpu_model
-from sides import CORES, ROOT, Worker, console, take_turns
+from sides import CORES, ROOT, Worker, console, count, take_turns
 from train_step import NARROW, build_ours, random_batch
 
 SIDES = {"sum": "acf_sum", "concat": "acf_concat", "without": None}
@@ -35,12 +35,14 @@ REFERENCE = "sum"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--whole", action="store_true", help="the whole network instead of the module")
-    parser.add_argument("--size", type=int, help="height and width: of the features (97), or with --whole a crop (321)")
-    parser.add_argument("--batch", type=int, help="samples in a step (1, with --whole 2)")
-    parser.add_argument("--channels", type=int, default=512, help="of the features, without --whole")
+    parser.add_argument(
+        "--size", type=count, help="height and width: of the features (97), with --whole of a crop (321)"
+    )
+    parser.add_argument("--batch", type=count, help="samples in a step (1, with --whole 2)")
+    parser.add_argument("--channels", type=count, default=512, help="of the features, without --whole")
     parser.add_argument("--narrow", action="store_true", help="a small network, with --whole")
-    parser.add_argument("--rounds", type=int, default=7, help="timed turns of each side")
-    parser.add_argument("--repeat", type=int, help="steps in a turn (10, with --whole 1)")
+    parser.add_argument("--rounds", type=count, default=7, help="timed turns of each side")
+    parser.add_argument("--repeat", type=count, help="steps in a turn (10, with --whole 1)")
     parser.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)
     flags = parser.parse_args()
     flags.size = flags.size or (321 if flags.whole else 97)

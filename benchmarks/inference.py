@@ -32,7 +32,7 @@ import numpy as np
 import psutil
 from inference_sides import LABELS, SIDES
 from scaling import cpu_model
-from sides import CORES, QUIET, Worker, console, other_seconds
+from sides import CORES, QUIET, Worker, console, count, other_seconds
 
 PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "onnxruntime", "openvino", "torch")
 TRUTH, REFERENCE = "keras", "torch"
@@ -44,7 +44,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=size, default="513x513", metavar="HxW", help="of the image")
     parser.add_argument("--sides", type=_sides, default=",".join(SIDES), help="some of %(default)s")
-    parser.add_argument("--rounds", type=int, default=7, help="timed images of each side")
+    parser.add_argument("--rounds", type=count, default=7, help="timed images of each side")
     parser.add_argument("--warmup", type=int, default=1, help="images of each side before, after its first")
     parser.add_argument("--narrow", action="store_true", help="a small network")
     flags = parser.parse_args()
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def size(text: str) -> tuple[int, int]:
-    height, width = map(int, text.split("x"))
+    height, width = map(count, text.split("x"))
     return height, width
 
 

@@ -41,7 +41,7 @@ import numpy as np
 import psutil
 from PIL import Image
 from scaling import cpu_model, physical_cores
-from sides import console
+from sides import console, count
 from train_step import CORES, QUIET, ROOT
 
 if TYPE_CHECKING:
@@ -78,13 +78,13 @@ class Turn(NamedTuple):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=int, nargs=2, default=(1024, 2048), metavar=("H", "W"), help="of the images")
+    parser.add_argument("--size", type=count, nargs=2, default=(1024, 2048), metavar=("H", "W"), help="of the images")
     parser.add_argument("--format", choices=("png", "jpeg"), default="png", help="of the images")
-    parser.add_argument("--crop", type=int, default=769, help="height and width of the crop")
-    parser.add_argument("--batch", type=int, default=2, help="crops in a batch")
-    parser.add_argument("--images", type=int, default=64, help="how many there are; a turn takes each of them once")
-    parser.add_argument("--rounds", type=int, default=10, help="timed turns of each side, after one to warm up")
-    parser.add_argument("--cores", type=int, default=CORES, help="how many cores each side may use")
+    parser.add_argument("--crop", type=count, default=769, help="height and width of the crop")
+    parser.add_argument("--batch", type=count, default=2, help="crops in a batch")
+    parser.add_argument("--images", type=count, default=64, help="how many there are; a turn takes each of them once")
+    parser.add_argument("--rounds", type=count, default=10, help="timed turns of each side, after one to warm up")
+    parser.add_argument("--cores", type=count, default=CORES, help="how many cores each side may use")
     flags = parser.parse_args()
     for name in ("crop", "batch", "rounds", "cores"):
         if getattr(flags, name) < 1:

@@ -35,7 +35,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import IO, Any
 
-from sides import console
+from sides import console, count
 from train_step import CORES, ROOT, other_seconds, random_batch
 
 SIDES = ALONE, TOGETHER, SILENT = "1 process", "2 workers", "2 workers, no exchange"
@@ -44,9 +44,9 @@ SIDES = ALONE, TOGETHER, SILENT = "1 process", "2 workers", "2 workers, no excha
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--experiment", default="acf_aspp_small", help="whose network, loss and optimizer to take")
-    parser.add_argument("--crop", type=int, default=193, help="height and width of the crop")
-    parser.add_argument("--batch", type=int, default=16, help="crops in a step of every process")
-    parser.add_argument("--rounds", type=int, default=12, help="timed steps of each side, in two passes")
+    parser.add_argument("--crop", type=count, default=193, help="height and width of the crop")
+    parser.add_argument("--batch", type=count, default=16, help="crops in a step of every process")
+    parser.add_argument("--rounds", type=count, default=12, help="timed steps of each side, in two passes")
     parser.add_argument("--warmup", type=int, default=2, help="steps of each side before, in each pass")
     parser.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)
     flags = parser.parse_args()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -23,6 +24,13 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 QUIET = 0.05
 """A round counts as quiet below this share of other programs: PyTorch's threads suffer far more from them than ours."""
+
+
+def count(text: str) -> int:
+    """A flag that is a number of things."""
+    if int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text}: expected 1 or more")
+    return int(text)
 
 
 class Worker:

@@ -19,7 +19,7 @@ FLOORS = {
     "backbones": 2,
     "layers": 1,
     **dict.fromkeys(("losses", "metrics", "data", "config", "conversion", "files", "replicas", "tables"), 0),
-    **dict.fromkeys(("console", "keras_settings", "onednn", "_version"), 0),
+    **dict.fromkeys(("progress", "console", "keras_settings", "onednn", "_version"), 0),
 }
 
 

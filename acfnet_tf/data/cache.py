@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from acfnet_tf.data.decoding import DECODING, Decoder
 from acfnet_tf.data.errors import DataError
 from acfnet_tf.data.sample import Sample, fingerprint
 from acfnet_tf.files import replaced
+from acfnet_tf.progress import ProgressBar
 
 
 def cached(
@@ -35,7 +35,7 @@ def cached(
     files = [folder / f"{_key(sample, decode.coding)}.raw" for sample in samples]
     missing = sorted({file: index for index, file in enumerate(files) if not file.exists()}.values())
     dataset = tf.data.Dataset.from_tensor_slices(np.array(missing, np.int64)).map(decode, parallel_calls)
-    pairs = tqdm(
+    pairs = ProgressBar(
         dataset.as_numpy_iterator(), f"Decoding into {folder}", len(missing), unit="image", disable=not missing or None
     )
     try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
+from acfnet_tf.data.errors import DataError
+
 
 def sample_file_index(seed: int, index: int | tf.Tensor, num_files: int) -> tf.Tensor:
     """Which file, () int64, global sample `index` is: every file once an epoch, in an order of its own each epoch."""
@@ -25,6 +27,9 @@ class SampleOrder:
         seed: of the order.
         class_pixels: (num_files, N) pixels of each class in each file; only with a temperature.
         temperature: the smaller, the more often rare classes are drawn; none for the default.
+
+    Raises:
+        DataError: with a temperature, there are no pixels of any class.
     """
 
     def __init__(
@@ -34,7 +39,11 @@ class SampleOrder:
         if self.draws_classes:
             files = [np.flatnonzero(column) for column in class_pixels.T]
             share = class_pixels.sum(axis=0) / max(class_pixels.sum(), 1)
-            weight = np.where([len(found) > 0 for found in files], np.exp((share.min() - share) / temperature), 0)
+            occurs = np.array([len(found) > 0 for found in files])
+            if not occurs.any():
+                raise DataError("data.rare_class_temperature: no training mask holds a pixel of any class.")
+            # The largest weight is 1, however small the temperature.
+            weight = np.where(occurs, np.exp(np.minimum(share[occurs].min() - share, 0) / temperature), 0)
             bounds = np.cumsum(weight / weight.sum())
             # Rounding must not let a class that occurs nowhere be drawn where it is the last.
             self._bounds = tf.constant(np.where(bounds > 1 - 1e-6, 2, bounds), tf.float32)

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.errors import DataError
+from acfnet_tf.files import patiently
 
 
 class Piece(NamedTuple):
@@ -98,7 +99,10 @@ def read_text(path: str | Path) -> str:
     Raises:
         DataError: it cannot be read, or is in another encoding.
     """
-    content = read_bytes(path)
+    try:
+        content = patiently(Path(path), Path(path).read_bytes)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:

@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from tqdm import tqdm
 
 from acfnet_tf.config import UserError
 from acfnet_tf.data.classes import ClassSet
@@ -18,6 +17,7 @@ from acfnet_tf.inference.overlap import read_ahead
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.metrics.boundary import BoundaryCounts
 from acfnet_tf.metrics.confusion import ConfusionMatrix
+from acfnet_tf.progress import ProgressBar
 
 
 @dataclass
@@ -99,7 +99,7 @@ def evaluate(
     with ThreadPoolExecutor(max_workers=1) as counter:  # counts one image while the network labels the next
         counting = None
         for index, (image, label) in enumerate(
-            tqdm(pairs, "Evaluating", len(samples), unit="image", disable=not progress)
+            ProgressBar(pairs, "Evaluating", len(samples), unit="image", disable=not progress)
         ):
             predictions = predictor.labels(image)
             if counting is not None:

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from PIL import Image
-from tqdm import tqdm
 
 from acfnet_tf.config import UserError
 from acfnet_tf.data.labels.cityscapes import LABEL_IDS
@@ -21,6 +20,7 @@ from acfnet_tf.data.reading import read_image
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.files import replaced, write_errors
 from acfnet_tf.inference.predictor import Predictor
+from acfnet_tf.progress import ProgressBar
 
 _NAME = re.compile(r"[^_]+_\d{6}_\d{6}")
 
@@ -54,7 +54,7 @@ def write_submission(
         if not (_NAME.fullmatch(sample.name) and sample.name.isprintable()):
             raise UserError(f"{sample.name}: the server knows only names of the form CITY_SSSSSS_FFFFFF")
     files = []
-    for sample in tqdm(samples, "Predicting", unit="image", disable=not progress):
+    for sample in ProgressBar(samples, "Predicting", unit="image", disable=not progress):
         file = output_dir / f"{sample.name}_labelIds.png"
         labels = LABEL_IDS[predictor(read_image(sample.image))]
         with write_errors(file), replaced(file) as partial:

@@ -36,7 +36,7 @@ class Comparison:
     """One scene: share of equal labels, and how far logits or probabilities differ.
 
     Attributes:
-        difference: the largest.
+        difference: the largest; infinite where even the shapes differ.
         largest: what is the largest of the Keras model's.
     """
 
@@ -44,10 +44,13 @@ class Comparison:
     size: str
     equal: float
     difference: float = math.inf
-    largest: float = math.nan
+    largest: float = 0.0
+
+    def is_finite(self) -> bool:
+        return math.isfinite(self.difference) and math.isfinite(self.largest)
 
     def is_within(self, equal: float, tolerance: float) -> bool:
-        return self.equal >= equal and self.difference <= tolerance * self.largest  # nan is not
+        return self.is_finite() and self.equal >= equal and self.difference <= tolerance * self.largest
 
 
 @dataclass(frozen=True)
@@ -121,26 +124,29 @@ def verify_int8(
     """Of a LiteRT file in int8, whose labels may differ but whose mIoU may not fall.
 
     Args:
-        scenes: to compare logits and labels on, for information.
-        masked: to measure mIoU on; those without masks are left out, and without any nothing is measured.
+        scenes: to compare logits and labels on, for information; but all must be finite.
+        masked: to measure mIoU on; those without masks, or with nothing but ignored pixels, are left out, and without
+            any nothing is measured.
         ignore_label: of the masks.
 
     Raises:
-        UserError: mIoU falls by more than `INT8_LOSS`.
+        UserError: mIoU falls by more than `INT8_LOSS`, or a logit is not finite.
     """
     before, after = _keras(predictor, "litert"), open_runtime("litert", file)
     comparisons = _compare(after, before, scenes)
+    if not all(row.is_finite() for row in comparisons):
+        _checked(file, comparisons, equal=0.0)
     matrices = [ConfusionMatrix(predictor.num_classes, ignore_label) for _ in range(2)]
     count = 0
     for scene in masked:
-        if scene.label is not None:
+        if scene.label is not None and (scene.label != ignore_label).any():
             count += 1
             for run, matrix in zip((before, after), matrices, strict=True):
                 matrix.update(scene.label, run(scene.image)["labels"])
     if not count:
         return Verification(comparisons)
     keras_miou, miou = (matrix.mean_iou() for matrix in matrices)
-    if keras_miou - miou > INT8_LOSS:
+    if not keras_miou - miou <= INT8_LOSS:
         raise UserError(
             f"{file.name} was not kept: int8 lowers mIoU over {count} scenes from {100 * keras_miou:.2f} to"
             f" {100 * miou:.2f}. Calibrate on more images like these, or export without int8"
@@ -171,6 +177,11 @@ def _compare(found: Run, expected: Run, scenes: Iterable[Scene]) -> list[Compari
 def _checked(file: Path, comparisons: list[Comparison], equal: float, tolerance: float = TOLERANCE) -> list[Comparison]:
     """Them, if all are good."""
     for row in comparisons:
+        if not math.isfinite(row.largest):
+            raise UserError(
+                f"{file.name} was not kept: the Keras model itself gives numbers that are not finite on {row.scene}"
+                f" ({row.size}). Its weights are of a training that went wrong; export those of an earlier checkpoint"
+            )
         if not row.is_within(equal, tolerance):
             raise UserError(
                 f"{file.name} was not kept, it does not say what the Keras model says: on {row.scene} ({row.size})"

@@ -43,8 +43,8 @@ class Predictor:
         num_classes: number of classes N.
 
     Raises:
-        UserError: there is no such model, it is no ACFNet, it has no such head, `evaluation` makes no sense, or the
-            runtime is not installed.
+        UserError: there is no such model, it is no ACFNet, it has no such head, or the runtime is not
+            installed.
 
     Example:
         >>> labels = Predictor("runs/acf_aspp")(image)  # (H, W, 3) uint8 → (H, W) uint8
@@ -57,7 +57,6 @@ class Predictor:
         head: str = "fine",
         runtime: Runtime = "tensorflow",
     ) -> None:
-        _check(evaluation)
         if isinstance(model, (str, Path)):
             model = load_model(model)
             fold_batch_norm(model)
@@ -187,12 +186,3 @@ def _checked(image: np.ndarray) -> np.ndarray:
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
         raise ValueError(f"expected an RGB image (H, W, 3) uint8, not {image.shape} {image.dtype}")
     return image
-
-
-def _check(evaluation: EvaluationConfig) -> None:
-    if min(evaluation.window) < 1:
-        raise UserError(f"evaluation.window = {evaluation.window}: expected two positive numbers of pixels")
-    if not 0 <= evaluation.window_overlap < 1:
-        raise UserError(f"evaluation.window_overlap = {evaluation.window_overlap}: expected a share in [0, 1)")
-    if not evaluation.scales or min(evaluation.scales) <= 0:
-        raise UserError(f"evaluation.scales = {evaluation.scales}: expected positive numbers")

@@ -21,7 +21,8 @@ def window_starts(size: tf.Tensor | int, window: int, overlap: float) -> tf.Tens
     Returns:
         (number of windows,) int32.
     """
-    stride = math.ceil(round(window * (1 - overlap), 6))  # rounded, since 1 − 0.9 is a little more than a tenth
+    # Rounded, since 1 − 0.9 is a little more than a tenth.
+    stride = max(1, math.ceil(round(window * (1 - overlap), 6)))
     last = tf.maximum(size - window, 0)
     count = (last + stride - 1) // stride + 1
     return tf.minimum(tf.range(count) * stride, last)

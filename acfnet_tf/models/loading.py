@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 
 from acfnet_tf.config import UserError
+from acfnet_tf.files import patiently, system_reason
 
 MODEL_FILE = "model.keras"
 
@@ -20,13 +21,17 @@ def load_model(path: str | Path) -> keras.Model:
     """
     path = Path(path)
     file = path / MODEL_FILE if path.is_dir() else path
-    if not file.is_file():
+    try:
+        patiently(file, lambda: file.open("rb").close())  # else what cannot be read would pass for what is no zip
+    except OSError as error:
         hint = f"{path} has no {MODEL_FILE}; has its training finished?" if path.is_dir() else "no such file"
-        raise UserError(f"no model at {file}: {hint}")
+        raise UserError(f"no model at {file}: {hint}") from error
     if not zipfile.is_zipfile(file):  # of which Keras says that it does not exist
         raise UserError(f"{file} is no .keras file, or cut off: copy it again")
     try:
         return keras.models.load_model(file, compile=False)
     except Exception as error:  # Keras raises nearly every kind: ValueError, TypeError, OSError, BadZipFile, KeyError
+        if why := system_reason(error):
+            raise UserError(f"cannot read the model {file}: {why}") from error
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"cannot load the model {file} (damaged, or of another version?): {reason}") from error

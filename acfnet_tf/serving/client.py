@@ -15,15 +15,17 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
-from acfnet_tf.config import UserError
+from acfnet_tf.config import Threads, UserError
 from acfnet_tf.console import console
+from acfnet_tf.conversion import Range, flag
 from acfnet_tf.data.errors import DataError
 from acfnet_tf.files import check_writable, replaced, write_errors
+from acfnet_tf.progress import ProgressBar
 from acfnet_tf.serving.connection import Client, RefusedError
 from acfnet_tf.visualization.predict import plan, some_failed
 
@@ -80,7 +82,7 @@ def segment_files(
     pool = ThreadPoolExecutor(parallel)
     try:
         results = pool.map(segment, images, files)
-        faults = list(tqdm(results, "Segmenting", len(images), unit="image", disable=not progress))
+        faults = list(ProgressBar(results, "Segmenting", len(images), unit="image", disable=not progress))
     finally:
         pool.shutdown(cancel_futures=True)  # after Ctrl-C: what is under way is finished, the rest dropped
     bad = [fault for fault in faults if fault]
@@ -102,10 +104,10 @@ def main() -> None:
     parser.add_argument("--model", default="acfnet", help="name under which the model is served (%(default)s)")
     parser.add_argument("--version", help="number or label of a version; the newest by default")
     parser.add_argument("--output", type=_path, help="folder for the PNGs; INPUT_labels by default")
-    parser.add_argument("--parallel", type=int, default=8, help="requests at a time (%(default)s)")
+    parser.add_argument("--parallel", type=flag(Threads), default=8, help="requests at a time (%(default)s)")
     parser.add_argument(
         "--timeout",
-        type=float,
+        type=flag(Annotated[float, Range(above=0, most=86_400)]),
         default=300.0,
         help="seconds for one request, its time in the queue included (%(default)s)",
     )
@@ -115,7 +117,7 @@ def main() -> None:
     version = int(flags.version) if flags.version and flags.version.isdecimal() else flags.version
     try:
         with Client(flags.address, flags.model, version=version, timeout=flags.timeout) as client:
-            files = segment_files(client, flags.input, output, max(1, flags.parallel))
+            files = segment_files(client, flags.input, output, flags.parallel)
     except UserError as error:
         sys.exit(f"Error: {error}")
     except KeyboardInterrupt:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -9,9 +10,11 @@ import tensorflow as tf
 
 from acfnet_tf.config import Experiment
 from acfnet_tf.data.classes import ClassSet
+from acfnet_tf.data.errors import DataError
 from acfnet_tf.data.order import SampleOrder
 from acfnet_tf.data.pipeline import diagnose, training_dataset
 from acfnet_tf.data.sample import Sample
+from acfnet_tf.files import PAUSES
 from acfnet_tf.training.progress import Progress
 from acfnet_tf.training.strategy import Workers
 
@@ -56,10 +59,11 @@ class Batches:
         """From the batch on that comes after `first_step` steps, to the last one.
 
         Raises:
-            DataError: a file of the batch cannot be used; names it.
+            DataError: a file of the batch cannot be used, which it names; or all can, but TensorFlow reads none.
         """
         iterator = None
         for step in range(first_step, self.experiment.train.steps):
+            pauses = iter(PAUSES)
             while True:
                 try:
                     iterator = iterator or self._read(step)
@@ -68,7 +72,8 @@ class Batches:
                 except tf.errors.OpError as error:
                     # Without an iterator it was the cache that failed, which decodes all samples.
                     suspects = self.samples_of(step)[self._rows.start : self._rows.stop] if iterator else self.samples
-                    self._skip_bad_file(suspects, error)
+                    if not self._skip_bad_file(suspects):
+                        self._wait(next(pauses, None), error)
                     iterator = None
             yield Batch(values, self._distribute(values))
 
@@ -106,15 +111,28 @@ class Batches:
 
         return strategy.experimental_distribute_values_from_function(part)
 
-    def _skip_bad_file(self, suspects: Sequence[Sample], failure: tf.errors.OpError) -> None:
+    def _wait(self, pause: float | None, failure: tf.errors.OpError) -> None:
+        """Before reading again what is good now: what was wrong has passed, or is in the cache."""
+        if pause is not None:
+            time.sleep(pause)
+            return
+        cache = self.experiment.data.cache
+        hint = f" If a file of data.cache={cache} is damaged, empty that folder." if cache else ""
+        message = " ".join(failure.message.split())
+        raise DataError(f"The samples are good, but TensorFlow cannot read them ({message}).{hint}") from failure
+
+    def _skip_bad_file(self, suspects: Sequence[Sample]) -> bool:
         """Finds the sample that the pipeline could not use; from now on the next one takes its place.
+
+        Returns:
+            False if there is nothing wrong with any of them.
 
         Raises:
             DataError: bad files are not to be skipped, or no others are left.
         """
         found = diagnose(suspects, self.classes)
         if found is None:
-            raise failure
+            return False
         sample, error = found
         self.bad.add(sample)
         if self.experiment.data.on_bad_file == "stop" or self.bad.issuperset(self.samples):
@@ -124,3 +142,4 @@ class Batches:
                 followers = self.samples[place:] + self.samples[:place]
                 self.samples[place] = next(other for other in followers if other not in self.bad)
         Progress.write(f"Skipped, number {len(self.bad)}, the next sample takes its place: {error}")
+        return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import zipfile
@@ -14,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from acfnet_tf.config import ConfigError, UserError
-from acfnet_tf.files import replaced
+from acfnet_tf.files import names_in, patiently, replaced
 
 CHECKSUM_BYTES = 8
 BLOCK_BYTES = 1 << 20
@@ -43,7 +44,7 @@ class Checkpoints:
 
     def steps(self) -> list[int]:
         """Steps of which there is a checkpoint, ascending."""
-        names = (re.fullmatch(r"step_(\d{8,})\.npz", file.name) for file in self._folder.glob("step_*.npz"))
+        names = (re.fullmatch(r"step_(\d{8,})\.npz", name) for name in names_in(self._folder))
         return sorted(int(name[1]) for name in names if name)
 
     def save(self, step: int) -> Path:
@@ -76,30 +77,33 @@ class Checkpoints:
     def restore(self) -> int | None:
         """Sets the variables to the newest checkpoint that is undamaged; damaged ones are named and put aside.
 
+        Damaged is one whose checksum or structure is wrong. One that cannot be read is left as it is.
+
         Returns:
             Its step; None where there is no checkpoint.
 
         Raises:
             ConfigError: the checkpoint is of another model. No variable has changed.
-            UserError: there are only damaged ones.
+            UserError: there are only damaged ones, or the newest cannot be read.
         """
         for partial in self._folder.glob(".step_*.npz.*"):  # of a process that was killed
-            partial.unlink()
+            with contextlib.suppress(OSError):
+                partial.unlink()
         steps = self.steps()
         while steps:
             step = steps.pop()
             file = self._file(step)
             try:
-                self._read(file)
+                patiently(file, lambda file=file: self._read(file))
                 return step
-            except (OSError, zipfile.BadZipFile) as error:
+            except (IsADirectoryError, zipfile.BadZipFile) as error:
                 damaged = file.with_name(f"{file.name}.damaged")
                 os.replace(file, damaged)
                 rest = "; continuing from the one before" if steps else ""
                 reason = getattr(error, "strerror", None) or error
                 print(f"Checkpoint {file} is damaged ({reason}): it is now {damaged.name}{rest}.", flush=True)
         # Also when they were put aside by an earlier call: beginning anew must be the user's decision.
-        if any(self._folder.glob("step_*.npz.damaged")):
+        if any(re.fullmatch(r"step_\d+\.npz\.damaged", name) for name in names_in(self._folder)):
             raise UserError(f"{self._folder} holds only damaged checkpoints. Move the folder away to begin anew")
         return None
 

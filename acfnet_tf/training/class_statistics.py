@@ -57,10 +57,8 @@ class ClassStatistics:
                 return CITYSCAPES_CLASS_WEIGHTS
             self.say("Class weights: the published ones are for the classes of Cityscapes; counted anew for these.")
         if isinstance(choice, tuple):
-            if len(choice) != len(names) or min(choice) < 0:
-                raise ConfigError(
-                    f"train.loss.class_weights: {len(choice)} weights for {len(names)} classes, or one below 0"
-                )
+            if len(choice) != len(names):
+                raise ConfigError(f"train.loss.class_weights: {len(choice)} weights for {len(names)} classes")
             return choice
         return weights_from_counts(self._pixels)["inverse_log" if choice == "cityscapes" else choice]
 

@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
 from acfnet_tf.config import TrainConfig
+from acfnet_tf.progress import ProgressBar
 from acfnet_tf.training.optimizer import create_schedule
 
 NUMBERS = ("total", "aux", "coarse", "fine", "gradient_norm")
@@ -22,6 +22,9 @@ COLUMNS = {"total": "loss", "aux": "loss_aux", "coarse": "loss_coarse", "fine": 
 
 class Progress:
     """Step, losses, learning rate, images/s and time left, on a terminal or (less often) in a log.
+
+    Speed and time left are those of training alone: the first step of a process, which builds the graph, and what is
+    done in `paused` do not count.
 
     Args:
         name: of the run.
@@ -44,7 +47,7 @@ class Progress:
     def start(self, first_step: int) -> None:
         """Begins the live line; an earlier part of the run has done `first_step` steps."""
         self.first_step = first_step
-        self.bar = tqdm(
+        self.bar = ProgressBar(
             desc=self.name,
             total=self.config.steps,
             initial=first_step,
@@ -55,8 +58,8 @@ class Progress:
         )
         self.text = "first step builds the graph"
         self.bar.set_postfix_str(self.text)
-        self.started = self.refreshed = time.monotonic()
-        self.timed_steps = 0
+        self.started, self.refreshed = self.bar.working_time(), time.monotonic()
+        self.timed_steps = -1  # the first step is not timed
         self.laps: list[float] = []
 
     def micro_step(self, done: int) -> None:
@@ -65,7 +68,7 @@ class Progress:
         due = now - self.refreshed > self.interval
         self.bar.set_postfix_str(f"{self.text}, next: {done}/{self.micro_steps} micro-batches", refresh=due)
         self.refreshed = now if due else self.refreshed
-        self._announce_duration(now, self.micro_steps)
+        self._announce_duration(self.micro_steps)
 
     def step(self, step: int, numbers: Mapping[str, float] | None) -> dict[str, float] | None:
         """Counts a step.
@@ -75,30 +78,33 @@ class Progress:
             numbers: what it measured, by names of `NUMBERS`; None for a step that was left out.
 
         Returns:
-            Every `log_every` steps: means since the last row, rate and speed.
+            Every `log_every` steps: means since the last row, learning rate, and speed if a step was timed.
         """
         if numbers is not None:
             self.sums.assign_add([*(numbers.get(name, 0.0) for name in NUMBERS), 1.0])
             self.measured = [name for name in NUMBERS if name in numbers]
         self.timed_steps += 1
+        if self.timed_steps == 0:
+            self.started = self.bar.working_time()
         self.bar.update()
         due = step % self.config.log_every == 0 or step == self.config.steps
         if step <= self.first_step + 3 or due or time.monotonic() - self.refreshed > self.interval:
             self._show(step)
         if self.micro_steps == 1:
-            self._announce_duration(time.monotonic(), 1)
+            self._announce_duration(1)
         if not due:
             return None
         row = {COLUMNS.get(name, name): value for name, value in self._means().items()}
-        row |= {"learning_rate": self._learning_rate(step), "images_per_second": self._speed()}
+        row |= {"learning_rate": self._learning_rate(step)}
+        row |= {"images_per_second": self._speed()} if self.timed_steps else {}
         self.sums.assign(np.zeros(len(NUMBERS) + 1))
-        self.timed_steps, self.started = 0, time.monotonic()
+        self.timed_steps, self.started = 0, self.bar.working_time()
         return row
 
     @staticmethod
     def write(text: str) -> None:
         """Prints lines above the live one."""
-        tqdm.write(text)
+        ProgressBar.write(text)
         sys.stdout.flush()
 
     def _means(self) -> dict[str, float]:
@@ -111,19 +117,20 @@ class Progress:
         return float(self.schedule(step - 1))
 
     def _speed(self) -> float:
-        return self.timed_steps * self.config.batch_size / (time.monotonic() - self.started)
+        return self.timed_steps * self.config.batch_size / (self.bar.working_time() - self.started)
 
     def _show(self, step: int) -> None:
         means = self._means()
         heads = " ".join(f"{name} {means[name]:.3f}" for name in means if name not in ("total", "gradient_norm"))
         loss = f"loss {means['total']:.3f} ({heads})" if means else "loss not finite"
-        self.text = f"{loss}, lr {self._learning_rate(step):.4g}, {self._speed():.3g} images/s"
+        speed = f", {self._speed():.3g} images/s" if self.timed_steps else ""
+        self.text = f"{loss}, lr {self._learning_rate(step):.4g}{speed}"
         self.bar.set_postfix_str(self.text)
         self.refreshed = time.monotonic()
 
-    def _announce_duration(self, now: float, laps_of_a_step: int) -> None:
+    def _announce_duration(self, laps_of_a_step: int) -> None:
         """After the second lap (step or micro-batch), which is the first that does not build the graph."""
-        self.laps.append(now)
+        self.laps.append(self.bar.working_time())
         if len(self.laps) != 2 or not self.shown:
             return
         seconds = (self.laps[1] - self.laps[0]) * laps_of_a_step
@@ -136,9 +143,8 @@ class Progress:
     def paused(self) -> Iterator[None]:
         """Around what is no training: it is not counted as such."""
         self.bar.clear()
-        before = time.monotonic()
-        yield
-        self.started += time.monotonic() - before
+        with self.bar.paused():
+            yield
 
     def close(self) -> None:
         self.bar.close()

@@ -6,6 +6,7 @@ import contextlib
 import csv
 import dataclasses
 import itertools
+import json
 import math
 import os
 import socket
@@ -23,11 +24,11 @@ from acfnet_tf.data.class_file import read_class_file
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.labels.cityscapes import CITYSCAPES
 from acfnet_tf.data.sample import read_text
-from acfnet_tf.files import replaced, write_atomically, write_errors
+from acfnet_tf.files import names_in, replaced, write_atomically, write_errors
 from acfnet_tf.models.loading import MODEL_FILE
 from acfnet_tf.training.checkpoints import Checkpoints
 
-CONFIG_FILE, CLASSES_FILE = "config.json", "classes.json"
+CONFIG_FILE, CLASSES_FILE, SAMPLES_FILE = "config.json", "classes.json", "samples.json"
 METRICS_FILE, BEST_MODEL_FILE = "metrics.csv", "best.keras"
 METRICS_COLUMNS = (
     "step", "split", "loss", "loss_aux", "loss_coarse", "loss_fine", "gradient_norm", "learning_rate",
@@ -61,7 +62,7 @@ class RunFolder:
         self.writes = writes
         self.model_file = self.path / MODEL_FILE
         self.best_model_file = self.path / BEST_MODEL_FILE
-        if writes and (self.path / CONFIG_FILE).exists():
+        if writes and CONFIG_FILE in names_in(self.path):
             check_same_run(self.path, experiment)
             _check_same_classes(self.path, read_classes(self.path), classes)
 
@@ -89,7 +90,7 @@ class RunFolder:
 
     def micro_batch(self) -> int | None:
         """`train.micro_batch` of the run that is in the folder; None where there is none, or it is not known."""
-        return read_config(self.path).train.micro_batch if (self.path / CONFIG_FILE).exists() else None
+        return read_config(self.path).train.micro_batch if CONFIG_FILE in names_in(self.path) else None
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
@@ -124,6 +125,36 @@ class RunFolder:
         step = self._checkpoints.restore()
         self._drop_metrics_after(step or 0)
         self._checkpoints.best = self._best()[1]
+
+    def record_samples(self, splits: Mapping[str, list[str]], step: int) -> str:
+        """Writes down the names of all samples, in their order, so that it is noticed when a run continues on others.
+
+        Args:
+            splits: {split: names}.
+            step: with which the run continues; 0 for a new one.
+
+        Returns:
+            What has changed in the splits that were written down before, a line each.
+
+        Raises:
+            UserError: the record cannot be read.
+        """
+        if not self.writes:
+            return ""
+        file, before = self.path / SAMPLES_FILE, {}
+        if step and SAMPLES_FILE in names_in(self.path):
+            with contextlib.suppress(ValueError, AttributeError):  # whoever changed it: it is written anew
+                before = dict(json.loads(read_text(file)).items())
+        if before != splits:
+            write_atomically(file, json.dumps(splits, indent=0) + "\n")
+        lines = []
+        for split, names in splits.items():
+            if before.get(split, names) != names:
+                trained = split == self.experiment.data.train_split
+                effect = "samples come in another order than before" if trained else "validations are of other images"
+                changes = _changes(before[split], names)
+                lines.append(f"The split {split} has changed since: {changes}. After step {step}, {effect}.")
+        return "\n".join(lines)
 
     def save_checkpoint(self, step: int) -> None:
         if self.writes:
@@ -181,10 +212,10 @@ class RunFolder:
 
     def _rows(self) -> list[dict[str, str]]:
         """The rows of metrics.csv; one that was cut off, by a full disk for instance, is none."""
-        file = self.path / METRICS_FILE
-        if not file.exists():
+        if METRICS_FILE not in names_in(self.path):
             return []
-        return list(csv.DictReader(line for line in read_text(file).splitlines(True) if line.endswith("\n")))
+        lines = read_text(self.path / METRICS_FILE).splitlines(keepends=True)
+        return list(csv.DictReader(line for line in lines if line.endswith("\n")))
 
     def _validations(self) -> list[tuple[float, int]]:
         """(mIoU of the fine head, step) of every validation."""
@@ -197,7 +228,7 @@ class RunFolder:
 
     def _drop_metrics_after(self, step: int) -> None:
         """Rows of steps that will be done again, and one that was cut off."""
-        if (self.path / METRICS_FILE).exists():
+        if METRICS_FILE in names_in(self.path):
             rows = [
                 [row.get(name) or "" for name in METRICS_COLUMNS] for row in self._rows() if int(row["step"]) <= step
             ]
@@ -205,9 +236,21 @@ class RunFolder:
             write_atomically(self.path / METRICS_FILE, text)
 
 
+def _changes(old: list[str], new: list[str]) -> str:
+    """Which names are new and which are gone, the first of each."""
+    found = {"samples more": sorted(set(new) - set(old)), "fewer": sorted(set(old) - set(new))}
+    listed = [
+        f"{len(names)} {what} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
+        for what, names in found.items()
+        if names
+    ]
+    return " and ".join(listed) or "the same samples in another order"
+
+
 def has_begun(run_dir: Path) -> bool:
     """Whether the folder holds a training to continue."""
-    return (run_dir / CONFIG_FILE).exists() and any((run_dir / "checkpoints").glob("step_*"))
+    checkpoints = names_in(run_dir / "checkpoints")
+    return CONFIG_FILE in names_in(run_dir) and any(name.startswith("step_") for name in checkpoints)
 
 
 def read_config(run_dir: Path) -> Experiment:
@@ -215,10 +258,10 @@ def read_config(run_dir: Path) -> Experiment:
 
     Raises:
         ConfigError: there is none, or it is damaged.
-        DataError: it cannot be read.
+        UserError: it cannot be read.
     """
     file = run_dir / CONFIG_FILE
-    if not file.is_file():
+    if CONFIG_FILE not in names_in(run_dir):
         raise ConfigError(f"{run_dir} is no run folder: it holds no {CONFIG_FILE}")
     try:
         return Experiment.from_json(read_text(file))
@@ -233,7 +276,7 @@ def read_classes(run_dir: Path) -> ClassSet:
         DataError: their file cannot be read.
     """
     file = run_dir / CLASSES_FILE
-    return read_class_file(file) if file.exists() else CITYSCAPES
+    return read_class_file(file) if CLASSES_FILE in names_in(run_dir) else CITYSCAPES
 
 
 def _check_same_classes(path: Path, old: ClassSet, new: ClassSet) -> None:
@@ -256,7 +299,7 @@ def check_same_run(path: Path, new: Experiment) -> None:
     Raises:
         ConfigError: the folder holds a run of another experiment or of other settings.
     """
-    if not (path / CONFIG_FILE).exists():
+    if CONFIG_FILE not in names_in(path):
         return
     old = read_config(path)
     if new.model.num_classes is None:

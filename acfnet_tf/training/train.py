@@ -63,7 +63,6 @@ def train(experiment: Experiment, run_dir: str | Path, data_dir: str | None = No
         UserError: another training is in the folder, a full disk, or numbers that are not finite.
         Stopped: SIGTERM, SIGINT, or another worker was lost; the same call continues.
     """
-    _check(experiment)
     workers = join_workers(experiment.train.strategy)
     workers.check_batch(experiment.train.batch_size)
     if experiment.train.xla and workers.strategy.num_replicas_in_sync > 1:
@@ -152,6 +151,7 @@ class _Training:
             ConfigError, DataError, UserError, Stopped: as `train`.
         """
         self.step = self._restore()
+        self._say(self.folder.record_samples(self.names, self.step))
         continues = f" (continues at step {self.step} of {self.config.steps})" if self.step else ""
         self._say(f"Run folder: {self.folder.path}{continues}")
         batches = self.batches(self.step)
@@ -168,8 +168,9 @@ class _Training:
                 overdue = time.monotonic() - last_checkpoint > SECONDS_BETWEEN_CHECKPOINTS
                 # The clock of the chief is the one that counts: it is the one that writes.
                 if stop or overdue or self._is_validated_here() or self.step % self.config.checkpoint_every == 0:
-                    self.nonfinite.check_weights(self.step)
-                    self.folder.save_checkpoint(self.step)
+                    with self.progress.paused():
+                        self.nonfinite.check_weights(self.step)
+                        self.folder.save_checkpoint(self.step)
                     last_checkpoint = time.monotonic()
                 if stop:
                     self._stop(stop)
@@ -182,8 +183,10 @@ class _Training:
         """The samples of both splits, of which some are looked into before the first step."""
         data = self.experiment.data
         self._say(f"Data: {source.name}. {source.note}".strip())
-        self.samples = source.list_samples(data.train_split)
-        self.validation_samples = source.list_samples(data.val_split)[: self.config.validate_images]
+        splits = {split: source.list_samples(split) for split in (data.train_split, data.val_split)}
+        self.names = {split: [sample.name for sample in samples] for split, samples in splits.items()}
+        self.samples = splits[data.train_split]
+        self.validation_samples = splits[data.val_split][: self.config.validate_images]
         if self.workers.is_chief:
             self._look_into(source)
 
@@ -280,31 +283,6 @@ class _Training:
     def _say(self, text: str) -> None:
         if self.workers.is_chief and text:
             Progress.write(text)
-
-
-def _check(experiment: Experiment) -> None:
-    """Raises ConfigError for numbers that make no sense."""
-    config = experiment.train
-    positive = {
-        "train.steps": config.steps,
-        "train.batch_size": config.batch_size,
-        "train.log_every": config.log_every,
-        "train.checkpoint_every": config.checkpoint_every,
-        "train.validate_every": config.validate_every,
-        "train.clip_norm": config.clip_norm,
-        "data.crop_size": min(experiment.data.crop_size),
-        "data.scale_range": min(experiment.data.scale_range),
-    }
-    for name, value in positive.items():
-        if value is not None and value <= 0:
-            raise ConfigError(f"{name} = {value}: expected more than 0")
-    if config.head_lr_multiplier < 0:
-        raise ConfigError(f"train.head_lr_multiplier = {config.head_lr_multiplier}: expected 0 or more")
-    if config.ema_momentum is not None and not 0 <= config.ema_momentum < 1:
-        raise ConfigError(f"train.ema_momentum = {config.ema_momentum}: expected none, or a number in [0, 1)")
-    temperature = experiment.data.rare_class_temperature
-    if temperature is not None and temperature <= 0:
-        raise ConfigError(f"data.rare_class_temperature = {temperature}: expected none, or more than 0")
 
 
 def _with_classes(experiment: Experiment, num_classes: int) -> Experiment:

@@ -14,13 +14,13 @@ import jinja2
 import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
-from tqdm import tqdm
 
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.reading import load_sample
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.evaluation.evaluate import Evaluation
 from acfnet_tf.files import write_atomically
+from acfnet_tf.progress import ProgressBar
 from acfnet_tf.tables import percent, points
 from acfnet_tf.visualization.errors import (
     draw_boundary_curves,
@@ -94,7 +94,7 @@ def write_html_report(
     worst, best = ranked[:shown], ranked[shown:][::-1][:shown]
     drawn = {
         index: _show(index, runs, samples[index], classes)
-        for index in tqdm([*worst, *best], "Drawing the report", unit="image")
+        for index in ProgressBar([*worst, *best], "Drawing the report", unit="image")
     }
     confusions = [
         confusion._replace(truth=classes.names[confusion.truth], predicted=classes.names[confusion.predicted])

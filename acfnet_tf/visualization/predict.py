@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from acfnet_tf.config import UserError
 from acfnet_tf.data.errors import DataError
@@ -18,6 +17,7 @@ from acfnet_tf.data.listing import find_images
 from acfnet_tf.data.reading import read_image
 from acfnet_tf.files import check_writable, replaced, write_errors
 from acfnet_tf.inference.overlap import read_ahead
+from acfnet_tf.progress import ProgressBar
 from acfnet_tf.visualization.palette import Colors, colorize, overlay
 
 
@@ -70,7 +70,7 @@ def predict_files(
             faults.append(error)
 
     contents = read_ahead(read, [image for image, _ in planned])
-    contents = tqdm(contents, "Predicting", len(planned), unit="image", disable=not progress)
+    contents = ProgressBar(contents, "Predicting", len(planned), unit="image", disable=not progress)
     with ThreadPoolExecutor(max_workers=1) as writer:
         writing = None
         for image, (_, stem) in zip(contents, planned, strict=True):

@@ -7,8 +7,6 @@ import re
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from tqdm import tqdm
-
 from acfnet_tf.config import UserError, suggest
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.listing import unified
@@ -16,6 +14,7 @@ from acfnet_tf.data.reading import load_sample, read_image
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.evaluation.evaluate import evaluate
 from acfnet_tf.metrics.confusion import iou_of_images
+from acfnet_tf.progress import ProgressBar
 from acfnet_tf.visualization.attention import draw_attention
 from acfnet_tf.visualization.centers import draw_center_variation, draw_centers
 from acfnet_tf.visualization.errors import draw_class_bars, draw_confusion, rank_images
@@ -116,7 +115,7 @@ def _read(samples: Sequence[Sample], classes: ClassSet, max_pixels: int | None) 
     """
     if not samples:
         raise UserError("no images to draw")
-    for sample in tqdm(samples, "Drawing", unit="image"):
+    for sample in ProgressBar(samples, "Drawing", unit="image"):
         if sample.label is None:
             yield Picture(sample.name, read_image(sample.image, max_pixels=max_pixels))
         else:

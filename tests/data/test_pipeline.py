@@ -342,3 +342,9 @@ def test_names_that_are_not_utf_8(tmp_path: Path, cache: str | None) -> None:
         samples.append(Sample(os.fsdecode(name), str(image), str(mask)))
     config = dataclasses.replace(CONFIG, cache=cache and str(tmp_path / cache))
     assert len(run(samples, config, last=3)) == 3
+
+
+def test_the_smallest_temperature_draws_the_rarest_class_that_occurs() -> None:
+    pixels = np.array([[900, 100, 0], [1000, 0, 0]])  # class 2 occurs nowhere
+    order = SampleOrder(2, 1, pixels, 1.2e-38)
+    assert {tuple(map(int, order(index))) for index in range(20)} == {(0, 1)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import shutil
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from acfnet_tf.export.litert import write_litert
 from acfnet_tf.export.runtimes import open_runtime
 from acfnet_tf.export.saved_model import export_saved_model
 from acfnet_tf.export.scenes import Scene, read_scenes
-from acfnet_tf.export.verification import CONFIDENCE_STEP, verify_file, verify_int8, verify_saved_model
+from acfnet_tf.export.verification import CONFIDENCE_STEP, Comparison, verify_file, verify_int8, verify_saved_model
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.models.create import create_model
 from tests.tiny import tiny_experiment, write_tiny_scenes
@@ -119,6 +121,46 @@ def test_numbers_that_are_no_numbers_are_not_kept(predictor, samples, tmp_path):
     broken.save(tmp_path / "tiny.keras")
     with pytest.raises(UserError, match="differ by nan"):
         verify_file("keras", tmp_path / "tiny.keras", predictor, list(read_scenes(samples, CITYSCAPES, 10**6)))
+
+
+@pytest.fixture(scope="module")
+def exploded(predictor):
+    """A predictor all of whose logits are nan; a file of it says the same."""
+    model = keras.models.clone_model(predictor.model)
+    model.set_weights([np.full_like(weight, np.nan) for weight in predictor.model.get_weights()])
+    return Predictor(model)
+
+
+def test_int8_that_is_not_finite_is_not_kept(exploded, stranger, samples, tmp_path):
+    (scene,) = (dataclasses.replace(scene, label=None) for scene in read_scenes(samples[:1], CITYSCAPES, 10**6))
+    write_litert(stranger, tmp_path / "tiny_int8.tflite", [scene.image])
+    with pytest.raises(UserError, match=r"tiny_int8.tflite was not kept: the Keras model itself gives numbers that"):
+        verify_int8(tmp_path / "tiny_int8.tflite", exploded, [scene], [scene], 255)
+
+
+@pytest.mark.parametrize(
+    ("difference", "largest"),
+    [(math.inf, math.inf), (0.0, math.inf), (0.0, math.nan), (math.nan, 1.0)],
+)
+def test_no_comparison_with_a_number_that_is_not_finite_is_good(difference, largest):
+    row = Comparison("street", "1×1", 1.0, difference, largest)
+    assert not row.is_within(1.0, 1e-3)
+    assert not row.is_within(0.0, math.inf)
+
+
+@pytest.mark.parametrize("format", ["keras", "litert"])
+def test_a_model_that_is_not_finite_is_not_exported_and_leaves_nothing(format, exploded, export_it, tmp_path):
+    (tmp_path / "tiny.keras").write_text("of an earlier export")
+    with pytest.raises(UserError, match="was not kept: the Keras model itself gives numbers that are not finite on"):
+        export_it(format, tmp_path, by=exploded)
+    assert files_in(tmp_path) == ["tiny.keras"]
+
+
+def test_masks_of_ignored_pixels_measure_nothing(predictor, make_picture, tmp_path):
+    image = make_picture(33, 40)
+    write_litert(predictor, tmp_path / "tiny_int8.tflite", [image])
+    scene = Scene("street", image, np.full((33, 40), 255, np.uint8))
+    assert verify_int8(tmp_path / "tiny_int8.tflite", predictor, [scene], [scene], 255).miou is None
 
 
 def test_int8_is_measured_against_the_masks(export_it, data, samples, tmp_path):

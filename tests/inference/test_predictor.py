@@ -217,13 +217,6 @@ def test_errors_name_what_is_wrong(model, tmp_path):
     inputs = keras.Input((None, None, 3))
     with pytest.raises(UserError, match="no ACFNet"):
         Predictor(keras.Model(inputs, keras.layers.Conv2D(2, 1)(inputs)))
-    for evaluation in (
-        EvaluationConfig(window=(0, 5)),
-        EvaluationConfig(window_overlap=1.0),
-        EvaluationConfig(multi_scale=True, scales=()),
-    ):
-        with pytest.raises(UserError, match="evaluation"):
-            Predictor(model, evaluation)
     for image in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32), np.zeros((0, 4, 3), np.uint8)):
         with pytest.raises(ValueError, match="RGB image"):
             Predictor(model)(image)

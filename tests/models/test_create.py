@@ -47,7 +47,7 @@ def test_precision_is_the_dtype_policy(precision):
 
 
 @pytest.mark.parametrize(
-    "arguments", [(ModelConfig(backbone="vgg16"),), (ModelConfig(class_feature="acf"),), (TINY, "float12")]
+    "arguments", [(ModelConfig(backbone="vgg16"),), (ModelConfig(backbone="segformer_b0"),), (TINY, "float12")]
 )
 def test_an_unknown_choice_is_a_mistake_of_the_user(arguments):
     with pytest.raises(ConfigError, match=r"^model: "):

@@ -135,16 +135,16 @@ def test_serve_greets_and_ends_on_a_signal(model_dir, capsys):
 
 
 @pytest.mark.parametrize(
-    ("config", "problem"),
+    ("settings", "problem"),
     [
-        (ServeConfig(max_parallel=0), "serve.max_parallel = 0"),
-        (ServeConfig(max_waiting_mib=10), "serve.max_waiting_mib = 10: less than"),
-        (ServeConfig(rest_port=70_000), "serve.rest_port = 70000"),
+        ({"max_parallel": 0}, "serve.max_parallel = 0"),
+        ({"max_waiting_mib": 10}, "serve.max_waiting_mib = 10: expected not less than one request"),
+        ({"rest_port": 70_000}, "serve.rest_port = 70000"),
     ],
 )
-def test_settings_that_make_no_sense(tmp_path, config, problem):
+def test_settings_that_make_no_sense(settings, problem):
     with pytest.raises(UserError, match=problem):
-        Server(tmp_path, config)
+        ServeConfig(**settings)
 
 
 def test_what_cannot_start_says_why(server, model_dir, tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from acfnet_tf.config import Experiment
@@ -16,6 +17,7 @@ from acfnet_tf.data.labels.cityscapes import CITYSCAPES
 from acfnet_tf.data.order import SampleOrder
 from acfnet_tf.data.readers.cityscapes import list_samples
 from acfnet_tf.models.create import create_model
+from acfnet_tf.training import batches as batches_module
 from acfnet_tf.training import train as train_module
 from acfnet_tf.training.batches import Batches
 from acfnet_tf.training.strategy import join_workers
@@ -61,6 +63,29 @@ def test_a_bad_file_stops_the_training_or_is_skipped(kind, scenes, tmp_path, cap
     bad.write_bytes(whole[:-40])
     train(tiny_experiment("acf_sum", weights, "data.on_bad_file=skip"), tmp_path / "again", str(scenes))
     assert losses(tmp_path / "again") == losses(tmp_path / "replaced") != []
+
+
+@pytest.mark.parametrize("times", [2, 3])
+def test_a_read_error_that_passes_skips_nothing(times, tiny_scenes, tmp_path, monkeypatch, capfd):
+    """The pipeline fails, but all files are good when they are looked at."""
+    read, failures = Batches._read, []
+
+    def fail(batches, step):
+        if step == 0 and len(failures) < times:
+            failures.append(step)
+            raise tf.errors.UnknownError(None, None, "scene.png; Stale file handle")
+        return read(batches, step)
+
+    monkeypatch.setattr(batches_module, "PAUSES", (0, 0))
+    monkeypatch.setattr(Batches, "_read", fail)
+    samples = list_samples(tiny_scenes, "train")
+    batches = Batches(samples, CITYSCAPES, SampleOrder(6, 0), skipping(), join_workers("one_device"))
+    if times == 3:
+        with pytest.raises(DataError, match=r"samples are good, but TensorFlow cannot read them \(.*Stale file handle"):
+            next(batches(0))
+    else:
+        assert next(batches(0)).values["index"].shape == (4,)
+    assert not batches.bad and "Skipped" not in capfd.readouterr().out
 
 
 def test_where_all_files_are_bad_nothing_is_skipped(scenes, tmp_path):

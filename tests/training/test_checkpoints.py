@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import os
@@ -22,6 +23,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from acfnet_tf import files
 from acfnet_tf.config import ConfigError, UserError
 from acfnet_tf.training.checkpoints import Checkpoints
 
@@ -179,6 +181,46 @@ def test_a_damaged_checkpoint_is_named(variables, two_checkpoints, capsys):
         f"Checkpoint {file} is damaged (cut short or changed: its checksum is wrong): "
         "it is now step_00000002.npz.damaged; continuing from the one before."
     )
+
+
+def failing_open(monkeypatch, number, times):
+    """`Path.open` of checkpoints fails with this error so often, and listing their folder too. Returns the failures."""
+    failures = []
+
+    def failing(call, wanted):
+        def or_fail(path, *arguments, **options):
+            if wanted in str(path) and failures.count(wanted) < times:
+                failures.append(wanted)
+                raise OSError(number, os.strerror(number), str(path))
+            return call(path, *arguments, **options)
+
+        return or_fail
+
+    monkeypatch.setattr(Path, "open", failing(Path.open, "step_00000002.npz"))
+    monkeypatch.setattr(os, "listdir", failing(os.listdir, ""))
+    monkeypatch.setattr(files, "PAUSES", (0, 0))
+    return failures
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO, errno.ETIMEDOUT, errno.EACCES])
+def test_a_read_error_that_passes_changes_nothing(variables, two_checkpoints, monkeypatch, capsys, number):
+    failures = failing_open(monkeypatch, number, times=2)
+    assert Checkpoints(two_checkpoints, variables).restore() == 2
+    assert sorted(failures) == ["", "", "step_00000002.npz", "step_00000002.npz"]
+    assert_of_step(variables, 2)
+    assert names_in(two_checkpoints) == ["step_00000001.npz", "step_00000002.npz"]
+    assert capsys.readouterr().out == ""
+
+
+def test_a_checkpoint_that_cannot_be_read_is_not_put_aside(variables, two_checkpoints, monkeypatch):
+    checkpoints = Checkpoints(two_checkpoints, variables)
+    failing_open(monkeypatch, errno.ESTALE, times=3)
+    with pytest.raises(UserError, match=rf"cannot read {two_checkpoints}: Stale file handle. Nothing was changed"):
+        checkpoints.restore()  # nor does the run begin anew
+    with pytest.raises(UserError, match=r"cannot read .*step_00000002.npz: Stale file handle. Nothing was changed"):
+        checkpoints.restore()
+    assert names_in(two_checkpoints) == ["step_00000001.npz", "step_00000002.npz"]
+    assert checkpoints.restore() == 2
 
 
 def test_a_run_does_not_begin_anew_when_all_are_damaged(variables, two_checkpoints, capsys):

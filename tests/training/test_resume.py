@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -92,8 +93,22 @@ def test_a_killed_run_loses_the_steps_since_its_last_checkpoint_only(whole, kill
     assert checkpoints_of(killed) == ["step_00000002.npz", "step_00000003.npz", "step_00000004.npz"]
     shutil.copytree(killed, tmp_path, dirs_exist_ok=True)
     train(WHOLE, tmp_path, str(tiny_scenes))
-    assert "continues at step 4 of 6" in capfd.readouterr().out
+    printed = capfd.readouterr().out
+    assert "continues at step 4 of 6" in printed
+    assert "has changed" not in printed
     assert_same_run(tmp_path, whole)
+
+
+def test_a_run_that_continues_on_other_data_says_so(killed, tiny_scenes, tmp_path, capfd):
+    run_dir, data = tmp_path / "run", tmp_path / "data"
+    shutil.copytree(killed, run_dir)
+    shutil.copytree(tiny_scenes, data)
+    for file in [*data.glob("leftImg8bit/train/*/*_000001_*"), *data.glob("gtFine/train/*/*_000001_*")]:
+        shutil.copy(file, file.with_name(file.name.replace("_000001_", "_000077_")))
+    train(WHOLE, run_dir, str(data))
+    line = "The split train has changed since: 1 samples more (streetville_000077_000019). After step 4, samples come"
+    assert line in capfd.readouterr().out
+    assert json.loads((run_dir / "samples.json").read_text())["train"][-1] == "streetville_000077_000019"
 
 
 def test_a_damaged_checkpoint_is_named_and_the_one_before_used(whole, killed, tiny_scenes, tmp_path, capfd):

@@ -1,8 +1,11 @@
-"""What is written into and read from a run folder, besides checkpoints."""
+"""What a run folder holds besides checkpoints, through what happens to files and data."""
 
 from __future__ import annotations
 
+import errno
+import json
 import math
+import os
 from pathlib import Path
 
 import keras
@@ -10,9 +13,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from acfnet_tf.config import UserError, load_experiment
+from acfnet_tf import files
+from acfnet_tf.config import ConfigError, UserError, load_experiment
 from acfnet_tf.data.labels.cityscapes import CITYSCAPES
-from acfnet_tf.training.run_folder import RunFolder, read_config
+from acfnet_tf.training.run_folder import RunFolder, has_begun, read_classes, read_config
 from tests.tiny import tiny_experiment
 
 
@@ -81,3 +85,62 @@ def test_a_validation_that_measured_nothing_is_not_the_best(tmp_path, scores):
         assert not saved.exists()
     else:
         assert keras.models.load_model(saved).get_weights()[0] == np.nanmax(scores).astype(np.float32)
+
+
+def test_changed_data_are_said_once_and_recorded(tmp_path):
+    folder = RunFolder(tmp_path, tiny_experiment(), CITYSCAPES)
+    first = {"train": ["a", "b", "c"], "val": ["v", "w"]}
+    assert folder.record_samples(first, step=0) == ""
+    assert folder.record_samples(first, step=5) == ""
+    assert folder.record_samples({"train": ["a", "b", "c"], "other": ["x"]}, step=6) == ""  # another data.val_split
+    assert folder.record_samples(first, step=7) == ""
+    changed = {"train": ["0", "a", "c"], "val": ["w"]}
+    assert folder.record_samples(changed, step=8).splitlines() == [
+        "The split train has changed since: 1 samples more (0) and 1 fewer (b). After step 8, samples come in another "
+        "order than before.",
+        "The split val has changed since: 1 fewer (v). After step 8, validations are of other images.",
+    ]
+    assert folder.record_samples(changed, step=9) == ""
+    assert "same samples in another order" in folder.record_samples({"train": ["a", "c", "0"]}, step=9)
+    many = folder.record_samples({"train": ["a", "c", "0", *"pqrstu"]}, step=9)
+    assert "6 samples more (p, q, r, …)" in many
+    assert folder.record_samples(first, step=0) == ""  # begins anew
+    (tmp_path / "samples.json").write_text("[]")
+    assert folder.record_samples(first, step=5) == ""
+    assert json.loads((tmp_path / "samples.json").read_text()) == first
+    RunFolder(tmp_path, tiny_experiment(), CITYSCAPES, writes=False).record_samples(changed, step=5)
+    assert json.loads((tmp_path / "samples.json").read_text()) == first
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE])
+def test_a_folder_that_cannot_be_read_is_not_taken_for_another_one(number, tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path, tiny_experiment(), CITYSCAPES)
+    with folder.open():
+        folder.restore({"step": tf.Variable(0)})
+        folder.log(1, "val", miou_fine=0.25)
+        folder.save_checkpoint(1)
+    failures, most = [], 0
+
+    def failing(call):
+        def or_fail(path, *arguments, **options):
+            if len(failures) < most:
+                failures.append(path)
+                raise OSError(number, os.strerror(number), str(path))
+            return call(path, *arguments, **options)
+
+        return or_fail
+
+    monkeypatch.setattr(files, "PAUSES", (0, 0))
+    monkeypatch.setattr(Path, "read_bytes", failing(Path.read_bytes))
+    monkeypatch.setattr(os, "listdir", failing(os.listdir))
+    for read in (read_config, read_classes, has_begun, lambda _: folder.is_validated(1)):
+        before, most = read(tmp_path), 2
+        failures.clear()
+        assert read(tmp_path) == before  # it passes
+        failures.clear()
+        most = 3
+        with pytest.raises(UserError, match=rf"cannot read {tmp_path}.*{os.strerror(number)}. Nothing was changed"):
+            read(tmp_path)
+        assert len(failures) == 3
+    with pytest.raises(ConfigError, match=r"no run folder: it holds no config\.json"):
+        read_config(tmp_path / "checkpoints")

@@ -119,9 +119,12 @@ def test_tensorboard_shows_numbers_images_and_the_configuration(plain, tiny_scen
 @pytest.mark.parametrize(
     ("setting", "message"),
     [
-        ("train.clip_norm=0", r"train\.clip_norm = 0\.0: expected more than 0"),
-        ("train.ema_momentum=1", r"train\.ema_momentum = 1\.0: expected none, or a number in \[0, 1\)"),
-        ("train.head_lr_multiplier=-1", r"train\.head_lr_multiplier = -1\.0: expected 0 or more"),
+        ("train.clip_norm=0", r"train\.clip_norm = 0\.0: expected a finite number above 0 or none"),
+        (
+            "train.ema_momentum=1",
+            r"train\.ema_momentum = 1\.0: expected a finite number of at least 0 and below 1 or none",
+        ),
+        ("train.head_lr_multiplier=-1", r"train\.head_lr_multiplier = -1\.0: expected a finite number of at least 0"),
         ("model.weights=/no/such/run", r"/no/such/run"),
     ],
 )

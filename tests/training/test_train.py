@@ -80,17 +80,14 @@ def test_a_file_that_breaks_during_training_is_named(tiny_scenes, tmp_path, monk
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("train.steps=0", "train.steps = 0: expected more than 0"),
-        ("data.crop_size=0,33", "data.crop_size = 0"),
-        (
-            "train.micro_batch=3",
-            "train.micro_batch = 3 does not divide the batch of 4 evenly on 1 devices",
-        ),
+        ("train.steps=0", "train.steps = 0: expected a whole number from 1"),
+        ("data.crop_size=0,33", "data.crop_size = 0,33"),
+        ("train.micro_batch=3", "train.micro_batch = 3 does not divide the batch of 4 evenly on 1 devices"),
         ("model.num_classes=4", "model.num_classes = 4, but the data have 19 classes"),
         ("model.backbone=resnet7", "no backbone 'resnet7'. Did you mean"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(override, message, tiny_scenes, tmp_path):
-    experiment = tiny_experiment("acf_sum", "train.loss.class_weights=cityscapes", override)
+    settings = ("train.loss.class_weights=cityscapes", override)
     with pytest.raises(UserError, match=message):
-        train(experiment, tmp_path, str(tiny_scenes))
+        train(tiny_experiment("acf_sum", *settings), tmp_path, str(tiny_scenes))

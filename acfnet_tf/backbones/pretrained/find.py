@@ -21,6 +21,7 @@ from acfnet_tf.backbones.pretrained.torch_file import read_torch_file
 from acfnet_tf.backbones.pretrained.torch_resnet import resnet_from_torch
 from acfnet_tf.backbones.resnet import ARCHITECTURES
 from acfnet_tf.config import ConfigError, UserError, suggest
+from acfnet_tf.files import patiently
 
 WORDS = ("auto", "imagenet", "none")
 KERAS_HUB = "keras_hub:"
@@ -77,7 +78,7 @@ def _imagenet_or_warning(backbone: str, width: int) -> Pretrained | None:
 
 
 def _from_file(path: Path, backbone: str, width: int) -> Pretrained:
-    source = f"{path.name} (sha256 {_sha256(path)[:12]})"
+    source = f"{path.name} (sha256 {patiently(path, lambda: _sha256(path))[:12]})"
     if is_keras_file(path):
         return _from_keras_file(path, backbone, width, source)
     if backbone in ARCHITECTURES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tempfile
 import warnings
@@ -15,14 +16,17 @@ import numpy as np
 
 from acfnet_tf.backbones.pretrained.keras_resnet import layers_of
 from acfnet_tf.config import UserError
+from acfnet_tf.files import patiently, system_reason
 
 
 def is_keras_file(path: Path) -> bool:
     """By the content, whatever the name: HDF5, or a zip file as `keras.Model.save` makes them.
 
     Raises:
-        UserError: the file is cut off, so that it is a file of nothing.
+        UserError: the file cannot be read, or is cut off, so that it is a file of nothing.
     """
+    with contextlib.suppress(OSError):  # there is none
+        patiently(path, lambda: path.open("rb").close())
     if path.suffix == ".keras" and not zipfile.is_zipfile(path):
         raise UserError(f"{path} is no .keras file, or cut off: copy it again")
     if zipfile.is_zipfile(path):
@@ -62,6 +66,8 @@ def read_keras_file(
     except UserError:
         raise
     except Exception as error:  # Keras raises nearly every kind: ValueError, TypeError, OSError, KeyError
+        if why := system_reason(error):
+            raise UserError(f"cannot read the weights in {path}: {why}") from error
         reason = first_line(error).partition(". ")[0]
         raise UserError(f"cannot read the weights in {path} (of another network, or damaged?): {reason}") from error
 
@@ -70,8 +76,8 @@ def is_whole(path: Path) -> bool:
     """Whether an HDF5 file is one, and not cut off."""
     try:
         h5py.File(path).close()
-    except OSError:
-        return False
+    except OSError as error:
+        return system_reason(error) is not None  # then nothing is known against it
     return True
 
 

@@ -52,6 +52,8 @@ def read_torch_file(path: str | Path) -> dict[str, np.ndarray]:
         raise UserError(f"{path} {error}") from error.__cause__
     except OSError as error:
         raise UserError(f"cannot read the weights {path}: {error.strerror or error}") from error
+    except MemoryError as error:
+        raise UserError(f"cannot read the weights {path}: not enough memory") from error
     except Exception as error:  # damaged bytes make pickle, zipfile and NumPy raise whatever there is
         detail = textwrap.shorten(ascii(str(error))[1:-1], 100) or type(error).__name__
         raise UserError(f"{path} is cut off, damaged or of an unknown kind ({detail}): download it again") from error

@@ -44,8 +44,6 @@ def open_folder(config: DataConfig, data_dir: str, classes: ClassSet | None = No
         DataError: it is in none of the layouts, a file of it is wrong, or its classes cannot be found out.
     """
     root = Path(data_dir)
-    if not 0 <= config.val_fraction < 1:
-        raise DataError(f"data.val_fraction={config.val_fraction}: must be at least 0 and less than 1.")
     table = root if root.suffix.lower() == ".csv" else root / TABLE
     if table.is_file():
         name, where, folder, listed = f"table {table}", table, table.parent, read_table(table)

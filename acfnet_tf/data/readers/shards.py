@@ -78,10 +78,16 @@ def write_shards(
         old = _read_manifest(output) if MANIFEST in present else {"splits": {}}
         finished = _finished(output, old, plan, present, source.classes)
         entries = {}
-        total = sum(shard.size for shard in shards)
-        with tqdm(desc="Writing shards", total=total, unit="B", unit_scale=True, disable=not progress or None) as bar:
+        total, done = (
+            sum(shard.size for shard in each) for each in (shards, [s for s in shards if s.file in finished])
+        )
+        options = {"unit": "B", "unit_scale": True, "disable": not progress or None}
+        with tqdm(desc="Writing shards", total=total, initial=done, **options) as bar:
             for shard in shards:
-                entries[shard.file] = finished.get(shard.file) or _write_shard(output, shard)
+                if shard.file in finished:
+                    entries[shard.file] = finished[shard.file]
+                    continue
+                entries[shard.file] = _write_shard(output, shard)
                 bar.update(shard.size)
         written = {split: [entries[shard.file] for shard in planned] for split, planned in plan.items()}
         content = {"format": FORMAT, "data": source.name, "classes": _classes_to_json(source.classes)}

@@ -32,16 +32,12 @@ class Server:
         rest_address: "http://127.0.0.1:PORT", from `start` on.
         grpc_address: "127.0.0.1:PORT", from `start` on.
 
-    Raises:
-        UserError: limits that make no sense.
-
     Example:
         >>> with Server("runs/acf_aspp/export/acf_aspp", ServeConfig(rest_port=0, grpc_port=0)) as server:
         ...     print(server.rest_address)
     """
 
     def __init__(self, model_dir: str | Path, config: ServeConfig, name: str | None = None) -> None:
-        _check(config)
         self.name = name or Path(model_dir).resolve().name
         self.rest_address = self.grpc_address = ""
         self._config = config
@@ -190,18 +186,3 @@ def _greeting(server: Server) -> str:
         f"Try:  echo {body} | curl -d @- {url}:predict\n"
         "This server is for development and tests. For production use tensorflow/serving: see docs/deployment.md."
     )
-
-
-def _check(config: ServeConfig) -> None:
-    """Raises UserError where a limit makes no sense."""
-    for setting in ("max_request_mib", "max_waiting_mib", "max_parallel", "poll_seconds"):
-        if getattr(config, setting) <= 0:
-            raise UserError(f"serve.{setting} = {getattr(config, setting)}: expected a number above 0")
-    if config.max_waiting_mib < config.max_request_mib:
-        raise UserError(
-            f"serve.max_waiting_mib = {config.max_waiting_mib}: less than one request may have"
-            f" (serve.max_request_mib = {config.max_request_mib})"
-        )
-    for setting in ("rest_port", "grpc_port"):
-        if not 0 <= getattr(config, setting) <= 65_535:
-            raise UserError(f"serve.{setting} = {getattr(config, setting)}: expected a port, 0 to 65535")

@@ -105,8 +105,8 @@ def _check_address(config: ExploreConfig) -> None:
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     try:
         socket.create_server((config.host, config.port), family=family).close()
-    except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
+    except OSError as error:
+        reason = error.strerror or error
         raise UserError(
             f"cannot serve at {config.host}, port {config.port}: {reason}."
             " Choose another with --set explore.port=PORT (or explore.host)."
