@@ -6,6 +6,7 @@ import zipfile
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from acfnet_tf.config import UserError
 from acfnet_tf.files import patiently, system_reason
@@ -17,7 +18,7 @@ def load_model(path: str | Path) -> keras.Model:
     """The model of a run folder (its `model.keras`) or of a `.keras` file, without optimizer state.
 
     Raises:
-        UserError: there is no such file, or Keras cannot load it.
+        UserError: there is no such file, Keras cannot load it, or its numbers are not finite.
     """
     path = Path(path)
     file = path / MODEL_FILE if path.is_dir() else path
@@ -29,9 +30,19 @@ def load_model(path: str | Path) -> keras.Model:
     if not zipfile.is_zipfile(file):  # of which Keras says that it does not exist
         raise UserError(f"{file} is no .keras file, or cut off: copy it again")
     try:
-        return keras.models.load_model(file, compile=False)
+        model = keras.models.load_model(file, compile=False)
     except Exception as error:  # Keras raises nearly every kind: ValueError, TypeError, OSError, BadZipFile, KeyError
         if why := system_reason(error):
             raise UserError(f"cannot read the model {file}: {why}") from error
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"cannot load the model {file} (damaged, or of another version?): {reason}") from error
+    if broken := not_finite(model):
+        raise UserError(f"{file}: {broken}. Its training went wrong: train again, or take an earlier model")
+    return model
+
+
+def not_finite(model: keras.Model) -> str:
+    """Which variables of a model are not finite, as a sentence; "" where all are."""
+    broken = [variable.path for variable in model.weights if not np.isfinite(variable.numpy()).all()]
+    count = f"{len(broken)} of the network's {len(model.weights)} variables are not finite"
+    return f"{count}, {broken[0]} the first of them" if broken else ""

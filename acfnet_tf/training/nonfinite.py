@@ -12,6 +12,7 @@ from acfnet_tf.config import UserError
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.layers.norm import deferred_statistics
 from acfnet_tf.losses.segmentation import SegmentationLoss
+from acfnet_tf.models.loading import not_finite
 from acfnet_tf.training.strategy import Workers
 
 LISTED_FILES = 8
@@ -64,17 +65,12 @@ class NonFiniteSteps:
 
     def check_weights(self, step: int) -> None:
         """Raises UserError for weights that are not finite: an update was too large, though its gradient was finite."""
-        if broken := self._broken_weights():
+        if broken := not_finite(self.model):
             raise UserError(f"after step {step}, {broken}. {TAME}; the run continues from its last checkpoint")
-
-    def _broken_weights(self) -> str:
-        broken = [variable.path for variable in self.model.weights if not np.isfinite(variable.numpy()).all()]
-        count = f"{len(broken)} of the network's {len(self.model.weights)} variables are not finite"
-        return f"{count}, {broken[0]} the first of them" if broken else ""
 
     def _blame(self, batch: dict[str, tf.Tensor], files: Sequence[Sample]) -> tuple[str, str, bool]:
         """What is to blame for a step, what helps, and whether no later step can be better."""
-        if broken := self._broken_weights():
+        if broken := not_finite(self.model):
             return broken, TAME, True
         bad = np.zeros(len(files), np.int64)
         places = batch["index"].numpy() % len(files)

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
 
 from acfnet_tf import files
@@ -66,3 +67,13 @@ def test_damage_is_called_so(model_file, tmp_path):
         load_model(model_file)
     (tmp_path / "a.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(50))
     assert not is_whole(tmp_path / "a.h5")
+
+
+def test_a_model_whose_numbers_are_not_finite_is_refused(tmp_path):
+    """Its labels would be those of one class, without a word."""
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, keras.layers.Dense(1)(inputs))
+    model.set_weights([np.ones((2, 1)), [np.nan]])
+    model.save(tmp_path / "model.keras")
+    with pytest.raises(UserError, match=r"1 of the network's 2 variables are not finite, dense.*bias the"):
+        load_model(tmp_path)
