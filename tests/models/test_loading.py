@@ -73,7 +73,7 @@ def test_a_model_whose_numbers_are_not_finite_is_refused(tmp_path):
     """Its labels would be those of one class, without a word."""
     inputs = keras.Input((2,))
     model = keras.Model(inputs, keras.layers.Dense(1)(inputs))
-    model.set_weights([np.ones((2, 1)), [np.nan]])
+    model.set_weights([np.ones((2, 1)), np.array([np.nan])])
     model.save(tmp_path / "model.keras")
     with pytest.raises(UserError, match=r"1 of the network's 2 variables are not finite, dense.*bias the"):
         load_model(tmp_path)
