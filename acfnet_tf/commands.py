@@ -85,7 +85,7 @@ def evaluate(request: Request) -> None:
     several = len(read_tf_config()[0]) > 1
     workers = join_workers("multi_worker" if several else "one_device")
     experiment, predictor, classes = trained_model(request)
-    folder = _output(request, ".", printed=True)
+    folder = _output(request, ".", printed=True) if workers.is_chief else request.folder
     source, samples, split = split_samples(request, experiment, classes)
     print(f"{len(samples)} images of {split}: {describe_inference(experiment.evaluation)}")
     if any(sample.label is None for sample in samples):

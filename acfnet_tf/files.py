@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import tempfile
 import time
@@ -17,6 +18,8 @@ T = TypeVar("T")
 
 PAUSES = (0.1, 1.0, 4.0)
 """Seconds before reading is tried again: what is wrong with a network file system often passes."""
+
+_DOES_NOT_PASS = (errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP)
 
 
 @contextlib.contextmanager
@@ -117,7 +120,7 @@ def patiently(path: Path, read: Callable[[], T]) -> T:
 
     Raises:
         FileNotFoundError, NotADirectoryError, IsADirectoryError: at once, as these do not pass.
-        UserError: it still cannot be read; says the system's reason.
+        UserError: it still cannot be read, or may not be; says the system's reason.
     """
     for pause in (*PAUSES, None):
         try:
@@ -125,7 +128,7 @@ def patiently(path: Path, read: Callable[[], T]) -> T:
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             raise
         except OSError as error:
-            if pause is None:
+            if pause is None or error.errno in _DOES_NOT_PASS:
                 raise UserError(f"cannot read {path}: {error.strerror or error}. Nothing was changed") from error
             time.sleep(pause)
     raise AssertionError  # the last round returns or raises

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
+from acfnet_tf.config import UserError
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.errors import DataError
 from acfnet_tf.files import patiently
@@ -79,9 +80,11 @@ def read_bytes(source: str | Path | Piece) -> bytes:
     """
     if not isinstance(source, Piece):
         try:
-            return Path(source).read_bytes()
+            return patiently(Path(source), Path(source).read_bytes)
         except OSError as error:
             raise DataError(f"{source}: cannot be read ({error.strerror or error}).") from error
+        except UserError as error:  # after several tries
+            raise DataError(str(error)) from error
     try:
         with tf.io.gfile.GFile(source.path, "rb") as file:
             file.seek(source.offset)
@@ -99,10 +102,7 @@ def read_text(path: str | Path) -> str:
     Raises:
         DataError: it cannot be read, or is in another encoding.
     """
-    try:
-        content = patiently(Path(path), Path(path).read_bytes)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    content = read_bytes(path)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:

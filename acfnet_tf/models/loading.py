@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -36,13 +38,13 @@ def load_model(path: str | Path) -> keras.Model:
             raise UserError(f"cannot read the model {file}: {why}") from error
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"cannot load the model {file} (damaged, or of another version?): {reason}") from error
-    if broken := not_finite(model):
+    if broken := not_finite({variable.path: variable for variable in model.weights}):
         raise UserError(f"{file}: {broken}. Its training went wrong: train again, or take an earlier model")
     return model
 
 
-def not_finite(model: keras.Model) -> str:
-    """Which variables of a model are not finite, as a sentence; "" where all are."""
-    broken = [variable.path for variable in model.weights if not np.isfinite(variable.numpy()).all()]
-    count = f"{len(broken)} of the network's {len(model.weights)} variables are not finite"
+def not_finite(variables: Mapping[str, Any]) -> str:
+    """Which variables, of Keras or TensorFlow by name, are not finite, as a sentence; "" where all are."""
+    broken = [name for name, variable in variables.items() if not np.isfinite(variable.numpy()).all()]
+    count = f"{len(broken)} of {len(variables)} variables are not finite"
     return f"{count}, {broken[0]} the first of them" if broken else ""

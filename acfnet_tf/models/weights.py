@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import itertools
 import json
+import os
 import zipfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import numpy as np
 from acfnet_tf.backbones.pretrained.find import WORDS, find_pretrained
 from acfnet_tf.backbones.pretrained.pretrained import Pretrained, first_of
 from acfnet_tf.config import PRESCRIBED, ConfigError, ModelConfig, UserError
+from acfnet_tf.files import patiently
 from acfnet_tf.models.acfnet import ACFNet
 from acfnet_tf.models.create import create_model
 from acfnet_tf.models.loading import load_model
@@ -46,7 +48,7 @@ def find_weights(config: ModelConfig) -> Initialization:
     Raises:
         UserError: they are not to be had, cannot be read, or are of another network.
     """
-    path = Path(config.weights)
+    path = Path(os.path.expanduser(config.weights))
     if (config.weights not in WORDS and path.is_dir()) or _is_acfnet_file(path):
         return _from_acfnet(config, path)
     found = find_pretrained(config.weights, config.backbone, config.backbone_width)
@@ -76,9 +78,12 @@ def pretrained_model(**settings: Any) -> ACFNet:
 
 
 def _is_acfnet_file(path: Path) -> bool:
-    try:
+    def class_name() -> str:
         with zipfile.ZipFile(path) as archive:
-            return json.loads(archive.read("config.json"))["class_name"] == ACFNet.__name__
+            return json.loads(archive.read("config.json"))["class_name"]
+
+    try:
+        return patiently(path, class_name) == ACFNet.__name__
     except (OSError, zipfile.BadZipFile, KeyError, ValueError, TypeError):
         return False
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
@@ -18,6 +18,16 @@ from acfnet_tf.training.strategy import Workers
 LISTED_FILES = 8
 
 TAME = "Lower train.learning_rate or set train.clip_norm"
+
+
+def check_state(variables: Mapping[str, tf.Variable], step: int) -> None:
+    """Before a checkpoint, as an update can be too large though its gradient was finite.
+
+    Raises:
+        UserError: of the whole state of the training, which is the same on all workers, something is not finite.
+    """
+    if broken := not_finite(variables):
+        raise UserError(f"after step {step}, {broken}. {TAME}; the run continues from its last checkpoint")
 
 
 class NonFiniteSteps:
@@ -63,14 +73,9 @@ class NonFiniteSteps:
             remedy += f", or leave such steps out by --set train.max_nonfinite_steps={count} or more"
         raise UserError(f"{line}. {remedy}; the run continues from its last checkpoint")
 
-    def check_weights(self, step: int) -> None:
-        """Raises UserError for weights that are not finite: an update was too large, though its gradient was finite."""
-        if broken := not_finite(self.model):
-            raise UserError(f"after step {step}, {broken}. {TAME}; the run continues from its last checkpoint")
-
     def _blame(self, batch: dict[str, tf.Tensor], files: Sequence[Sample]) -> tuple[str, str, bool]:
         """What is to blame for a step, what helps, and whether no later step can be better."""
-        if broken := not_finite(self.model):
+        if broken := not_finite({variable.path: variable for variable in self.model.weights}):
             return broken, TAME, True
         bad = np.zeros(len(files), np.int64)
         places = batch["index"].numpy() % len(files)

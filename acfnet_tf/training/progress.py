@@ -68,7 +68,6 @@ class Progress:
         due = now - self.refreshed > self.interval
         self.bar.set_postfix_str(f"{self.text}, next: {done}/{self.micro_steps} micro-batches", refresh=due)
         self.refreshed = now if due else self.refreshed
-        self._announce_duration(self.micro_steps)
 
     def step(self, step: int, numbers: Mapping[str, float] | None) -> dict[str, float] | None:
         """Counts a step.
@@ -90,8 +89,7 @@ class Progress:
         due = step % self.config.log_every == 0 or step == self.config.steps
         if step <= self.first_step + 3 or due or time.monotonic() - self.refreshed > self.interval:
             self._show(step)
-        if self.micro_steps == 1:
-            self._announce_duration(1)
+        self._announce_duration()
         if not due:
             return None
         row = {COLUMNS.get(name, name): value for name, value in self._means().items()}
@@ -128,12 +126,12 @@ class Progress:
         self.bar.set_postfix_str(self.text)
         self.refreshed = time.monotonic()
 
-    def _announce_duration(self, laps_of_a_step: int) -> None:
-        """After the second lap (step or micro-batch), which is the first that does not build the graph."""
+    def _announce_duration(self) -> None:
+        """After the second step, which is the first that does not build the graph."""
         self.laps.append(self.bar.working_time())
         if len(self.laps) != 2 or not self.shown:
             return
-        seconds = (self.laps[1] - self.laps[0]) * laps_of_a_step
+        seconds = self.laps[1] - self.laps[0]
         total = seconds * self.config.steps
         duration = f"{total / 86400:.1f} days" if total > 172800 else f"{total / 3600:.1f} hours"
         duration = f"{total / 60:.0f} minutes" if total < 7200 else duration

@@ -76,9 +76,10 @@ class RunFolder:
         if not self.writes:
             yield
             return
-        with write_errors(f"into {self.path}"):
-            self.path.mkdir(parents=True, exist_ok=True)
-            with self._lock():
+        with contextlib.ExitStack() as stack:
+            with write_errors(f"into {self.path}"):
+                self.path.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(self._lock())
                 for partial in self.path.glob(".*.keras.*"):  # half a model, of a process that was killed
                     partial.unlink()
                 write_atomically(self.path / CONFIG_FILE, self.experiment.to_json())
@@ -86,7 +87,7 @@ class RunFolder:
                 self._summaries = tf.summary.create_file_writer(os.fsencode(self.path / "tensorboard"))
                 with self._tensorboard(step=0):
                     tf.summary.text("configuration", f"```json\n{self.experiment.to_json()}```")
-                yield
+            yield
 
     def micro_batch(self) -> int | None:
         """`train.micro_batch` of the run that is in the folder; None where there is none, or it is not known."""
@@ -166,7 +167,7 @@ class RunFolder:
             return
         file = self.path / METRICS_FILE
         new = not file.exists()
-        with file.open("a", encoding="utf-8", newline="") as stream:
+        with write_errors(file), file.open("a", encoding="utf-8", newline="") as stream:
             writer = csv.DictWriter(stream, METRICS_COLUMNS)
             if new:
                 writer.writeheader()
@@ -207,7 +208,8 @@ class RunFolder:
     def save_model(self, model: keras.Model, file: Path | None = None) -> None:
         """Writes a model for inference, so that a reader never sees half of it."""
         if self.writes:
-            with replaced(file or self.model_file) as partial:
+            file = file or self.model_file
+            with write_errors(file), replaced(file) as partial:
                 model.save(partial)
 
     def _rows(self) -> list[dict[str, str]]:

@@ -29,7 +29,7 @@ from acfnet_tf.training.initialization import initialization_of_run
 from acfnet_tf.training.interruption import Interruption, Stopped
 from acfnet_tf.training.loss_scale import LossScale
 from acfnet_tf.training.memory import choose_micro_batch
-from acfnet_tf.training.nonfinite import NonFiniteSteps
+from acfnet_tf.training.nonfinite import NonFiniteSteps, check_state
 from acfnet_tf.training.optimizer import create_optimizer
 from acfnet_tf.training.pictures import validation_pictures
 from acfnet_tf.training.progress import Progress
@@ -169,7 +169,7 @@ class _Training:
                 # The clock of the chief is the one that counts: it is the one that writes.
                 if stop or overdue or self._is_validated_here() or self.step % self.config.checkpoint_every == 0:
                     with self.progress.paused():
-                        self.nonfinite.check_weights(self.step)
+                        check_state(self.variables, self.step)
                         self.folder.save_checkpoint(self.step)
                     last_checkpoint = time.monotonic()
                 if stop:

@@ -95,6 +95,7 @@ def test_a_pixel_that_is_not_a_number_is_the_hardest_and_is_kept(compiled):
 def test_no_more_pixels_are_kept_than_there_are(min_kept, pixels):
     hardness = tf.constant([0.5, 0.0, -1.0, 0.25, 0.75])
     assert float(hardest_pixels(hardness, 0.1, min_kept).pixels) == pixels
+    assert float(hardest_pixels(hardness, 1.0, 0).pixels) == 3  # a pixel of probability 1 is not below it
 
 
 def test_the_gradient_is_that_of_the_kept_pixels_only():

@@ -276,7 +276,12 @@ sys.exit(process.returncode)
     ("kilobytes", "validate_every", "message", "checkpoints"),
     [
         (32, 50_000, "Error: cannot write into {run_dir}/tensorboard: No space left on device", ""),
-        (700, 2, "Error: cannot write into {run_dir}: No space left on device", "step_00000002.npz"),  # best.keras
+        (
+            700,
+            2,
+            "Error: cannot write {run_dir}/best.keras: No space left on device",
+            "step_00000002.npz",
+        ),  # best.keras
         (
             2200,
             2,
