@@ -119,7 +119,7 @@ def test_numbers_that_are_no_numbers_are_not_kept(predictor, samples, tmp_path):
     broken = keras.models.clone_model(predictor.model)
     broken.set_weights([np.full_like(weight, np.nan) for weight in predictor.model.get_weights()])
     broken.save(tmp_path / "tiny.keras")
-    with pytest.raises(UserError, match="differ by nan"):
+    with pytest.raises(UserError, match="variables are not finite"):
         verify_file("keras", tmp_path / "tiny.keras", predictor, list(read_scenes(samples, CITYSCAPES, 10**6)))
 
 
@@ -151,7 +151,7 @@ def test_no_comparison_with_a_number_that_is_not_finite_is_good(difference, larg
 @pytest.mark.parametrize("format", ["keras", "litert"])
 def test_a_model_that_is_not_finite_is_not_exported_and_leaves_nothing(format, exploded, export_it, tmp_path):
     (tmp_path / "tiny.keras").write_text("of an earlier export")
-    with pytest.raises(UserError, match="was not kept: the Keras model itself gives numbers that are not finite on"):
+    with pytest.raises(UserError, match="are not finite"):
         export_it(format, tmp_path, by=exploded)
     assert files_in(tmp_path) == ["tiny.keras"]
 
