@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -13,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from acfnet_tf import files
 from acfnet_tf.data import reading
 from acfnet_tf.data.classes import ClassSet, pack_color
 from acfnet_tf.data.errors import DataError
@@ -238,3 +241,19 @@ def test_sample_needs_a_mask_of_the_same_size(tmp_path: Path) -> None:
     text = message(load_sample, Sample("a", str(image), str(label)))
     assert str(image) in text and str(label) in text and "20×10" in text and "20×12" in text
     assert str(image) in message(load_sample, Sample("a", str(image), None))
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO])
+def test_a_read_error_that_passes_is_not_even_noticed(number: int, tmp_path: Path, monkeypatch) -> None:
+    image, read, failures = save(tmp_path / "image.png", RGB), Path.read_bytes, [OSError(number, os.strerror(number))]
+
+    def fail_once(path: Path) -> bytes:
+        if failures:
+            raise failures.pop()
+        return read(path)
+
+    monkeypatch.setattr(files, "PAUSES", (0,))
+    monkeypatch.setattr(Path, "read_bytes", fail_once)
+    np.testing.assert_array_equal(read_image(image), RGB)
+    failures += [OSError(number, os.strerror(number))] * 2
+    assert f"cannot read {image}: {os.strerror(number)}" in message(read_image, image)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import zipfile
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from acfnet_tf import ACFNet, pretrained_model
+from acfnet_tf import ACFNet, files, pretrained_model
 from acfnet_tf.backbones.pretrained.pretrained import Pretrained
 from acfnet_tf.config import ModelConfig, UserError
 from acfnet_tf.models.create import create_model
@@ -198,3 +201,19 @@ def test_variables_of_a_strategy_are_initialised_on_every_replica(tmp_path):
     kernel = model.get_layer("stem_conv1").conv.kernel
     for replica in strategy.experimental_local_results(kernel.value):
         np.testing.assert_array_equal(replica.numpy(), source["stem_conv1/conv/kernel"])
+
+
+def test_a_run_in_the_home_folder_and_a_read_error_that_passes(tmp_path, monkeypatch):
+    source = saved(tiny(5), tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(files, "PAUSES", (0,))
+    zip_file, failures = zipfile.ZipFile, [OSError(errno.ESTALE, "Stale file handle")]
+    monkeypatch.setattr(zipfile, "ZipFile", lambda *args: zip_file(*args) if not failures else fail(failures.pop()))
+    model = tiny(5)
+    assert "variables taken" in initialize(model, "~/model.keras")
+    for path, value in values(model).items():
+        np.testing.assert_array_equal(value, source[path], err_msg=path)
+
+
+def fail(error: Exception) -> None:
+    raise error
