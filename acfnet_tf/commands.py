@@ -21,7 +21,7 @@ from acfnet_tf.data.readers.shards import write_shards
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.evaluation.comparison import compare
 from acfnet_tf.evaluation.report import describe_inference, write_report
-from acfnet_tf.evaluation.submission import write_submission
+from acfnet_tf.evaluation.submission import archive_of, write_submission
 from acfnet_tf.export.export import export as export_model
 from acfnet_tf.files import check_writable
 from acfnet_tf.inference.predictor import Predictor
@@ -135,7 +135,7 @@ def predict(request: Request) -> None:
         _, samples, split = split_samples(request, experiment, classes)
         output = _output(request, f"submission_{split}")
         write_submission(predictor, samples, output)
-        print(f"Submission: {output.with_name(output.name + '.zip')} ({len(samples)} images of {split})")
+        print(f"Submission: {archive_of(output)} ({len(samples)} images of {split})")
         return
     output = _output(request, "predictions")
     files = predict_files(predictor, request.input, output, classes.colors, experiment.evaluation.max_pixels)

@@ -20,7 +20,8 @@ def console() -> Iterator[None]:
     """Around all that a program does.
 
     Letters that the console's encoding lacks are shown as "\\u2013". Where the reader of a pipe is gone, as after
-    `| head`, the program ends without a word and with the status that a shell shows for SIGPIPE.
+    `| head`, the program ends without a word and with the status that a shell shows for SIGPIPE. A file that the system
+    refuses is one line.
     """
     for number in range(3):
         try:
@@ -37,7 +38,9 @@ def console() -> Iterator[None]:
         finally:
             sys.stdout.flush()
     except OSError as error:
-        if error.filename or error.errno not in _UNWRITTEN:
+        if error.filename and error.strerror:  # such as a folder that one may not enter, or a name that is too long
+            sys.exit(f"Error: {error.filename}: {error.strerror}")
+        if error.errno not in _UNWRITTEN:
             raise
         null = os.open(os.devnull, os.O_WRONLY)  # for what is left in the buffers
         os.dup2(null, 1)

@@ -101,8 +101,8 @@ def check_writable(folder: Path) -> Path:
     Raises:
         UserError: they cannot.
     """
-    there = next((each for each in (folder, *folder.parents) if each.exists()), folder)
     with write_errors(f"into {folder}"):
+        there = next((each for each in (folder, *folder.parents) if each.exists()), folder)
         try:
             tempfile.TemporaryFile(dir=there).close()
         except OSError as error:

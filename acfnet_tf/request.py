@@ -127,10 +127,19 @@ def images_named(
     """What --input names: a file, a folder, or an image of the split by its name; the whole split without --input.
 
     Args:
-        output: folder for results, which are no input.
+        output: folder for figures. What is in it is no input, unless it is the folder of the input.
+
+    Raises:
+        UserError: there are no such images, or a figure would overwrite one of them.
     """
-    if request.input and Path(request.input).exists():
-        planned = plan(Path(request.input), output if Path(request.input).is_dir() else None)
+    if request.input and (input := Path(request.input)).exists():
+        is_inside = output and input.is_dir() and output.resolve() != input.resolve()
+        planned = plan(input, output if is_inside else None)
+        if output:
+            what = request.what or "results"
+            drawn = {(output / f"{name}.png").resolve() for name in (what, *(f"{stem}_{what}" for _, stem in planned))}
+            if lost := drawn & {file.resolve() for file, _ in planned}:
+                raise UserError(f"{min(lost)} would be overwritten by a figure: choose another --output than {output}")
         return [Sample(str(stem), str(file), None) for file, stem in planned], classes
     source, samples, split = split_samples(request, experiment, classes)
     if not request.input:

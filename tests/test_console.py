@@ -48,6 +48,12 @@ def test_closed_streams_are_no_files(closed):
     assert run(body, closed).returncode == 7
 
 
+@pytest.mark.parametrize("call", ["os.listdir(", "__import__('pathlib').Path("])
+def test_a_file_that_the_system_refuses_is_one_line(call):
+    done = run(f"{call}'n' * 300){'.exists()' if 'Path' in call else ''}")
+    assert (done.returncode, done.stderr) == (1, f"Error: {'n' * 300}: File name too long\n")
+
+
 def test_a_full_disk_under_what_is_printed_is_one_line():
     done = run("print('x')", ">/dev/full")
     line = "Error: what is printed cannot be written: No space left on device\n"

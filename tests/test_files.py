@@ -70,3 +70,5 @@ def test_a_folder_is_checked_without_being_made(tmp_path: Path, monkeypatch: pyt
         check_writable(tmp_path / "file/sub")
     with pytest.raises(UserError, match="cannot write /proc"):
         check_writable(Path("/proc/nobody/writes/here"))
+    with pytest.raises(UserError, match=r"cannot write .*nnn/sub: File name too long"):
+        check_writable(tmp_path / ("n" * 300) / "sub")

@@ -18,7 +18,9 @@ from absl import flags
 from PIL import Image
 
 import main as command_line
-from acfnet_tf.config import experiment_names, load_experiment
+from acfnet_tf.config import Experiment, UserError, experiment_names, load_experiment
+from acfnet_tf.data.labels.cityscapes import CITYSCAPES
+from acfnet_tf.request import Request, images_named
 from acfnet_tf.serving import Client
 from tests.tiny import TINY_SETTINGS
 
@@ -153,6 +155,23 @@ def test_visualize_draws_a_split_an_image_and_an_image_of_the_split(trained, tin
     pictures = [f"{name}_leftImg8bit_similarity", f"{name}_similarity"]
     files = {f"{picture}.{form}" for picture in pictures for form in ("png", "pdf")}
     assert {file.name for file in tmp_path.iterdir()} == files
+
+
+@pytest.mark.parametrize(
+    ("output", "names"), [(".", ["a", "b", "sub/c"]), ("sub", ["a", "b"]), ("..", ["a", "b", "sub/c"])]
+)
+def test_figures_may_lie_beside_photos_but_not_replace_them(output, names, tmp_path):
+    folder = tmp_path / "photos"
+    (folder / "sub").mkdir(parents=True)
+    for name in ("a.jpg", "b.png", "sub/c.png"):
+        (folder / name).touch()
+    request = Request(input=str(folder), output=str(folder / output))
+    samples, _ = images_named(request, Experiment("mine"), CITYSCAPES, folder / output)
+    assert [sample.name for sample in samples] == names
+    (folder / "a_results.png").touch()
+    if output == ".":
+        with pytest.raises(UserError, match=r"a_results\.png would be overwritten by a figure"):
+            images_named(request, Experiment("mine"), CITYSCAPES, folder / output)
 
 
 def test_a_loaded_model_equals_predict_at_three_sizes(trained, tmp_path):

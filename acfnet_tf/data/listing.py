@@ -36,12 +36,13 @@ def list_images(folder: Path) -> list[Path]:
     """The images in a folder and its subfolders, sorted.
 
     Hidden files and folders are left out (the folder itself may be hidden). Links are followed, but each real folder is
-    listed once, under its own path where that is below `folder`. A folder that is not there holds nothing.
+    listed once, under its own path where that is below `folder`; a link to a folder above it is left out. A folder that
+    is not there holds nothing.
 
     Raises:
         DataError: a folder cannot be read.
     """
-    found, seen = [], set()
+    found, seen = [], {str(above) for above in Path(os.path.realpath(folder)).parents}
     waiting = deque([folder] if folder.is_dir() else [])
     while waiting:
         here = waiting.popleft()

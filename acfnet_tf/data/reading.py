@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import struct
 import threading
 from collections.abc import Iterator
@@ -70,12 +71,16 @@ def image_of(content: bytes, source: Source, *, max_pixels: int | None = None, s
 
 
 def read_size(source: Source) -> tuple[int, int]:
-    """Height and width of a picture, upright, without decoding it.
+    """Height and width of a picture, upright, without decoding it; of a file, no more is read than says it.
 
     Raises:
         DataError: it cannot be read.
     """
-    with open_picture(io.BytesIO(without_texts(read_bytes(source)))) as image:
+    if isinstance(source, Piece):
+        file = io.BytesIO(without_texts(read_bytes(source)))
+    else:
+        file = _png_without_pixels(source) or str(source)
+    with open_picture(file) as image:
         turned = image.format != "TIFF" and stored_orientation(image) >= 5
         return image.size if turned else image.size[::-1]
 
@@ -283,6 +288,24 @@ def _decode(
     except Exception as error:  # Pillow answers damaged files with exceptions of many kinds, not only OSError.
         reason = " ".join(str(error).split())
         raise DataError(f"{source}: damaged or cut off ({reason}). Copy or unpack it again.") from error
+
+
+def _png_without_pixels(path: str | Path) -> BinaryIO | None:
+    """The size of a PNG and its EXIF, which may stand behind the pixels, as a PNG that opens; None of another file."""
+    try:
+        with open(path, "rb", buffering=0) as file:  # a buffer would read most of the pixels
+            chunks = [file.read(33)]
+            if not chunks[0].startswith(PNG_START):
+                return None
+            while (begin := file.read(8)) and (kind := begin[4:]) != b"IEND":
+                length = int.from_bytes(begin[:4], "big") + 4
+                if kind == b"eXIf":
+                    chunks.append(begin + file.read(length))
+                else:
+                    file.seek(length, os.SEEK_CUR)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
+    return io.BytesIO(b"".join((*chunks, b"\0\0\0\0IDAT")))
 
 
 def without_texts(png: bytes) -> bytes:

@@ -68,7 +68,8 @@ def _open_cityscapes(config: DataConfig, data_dir: str | None, classes: ClassSet
         )
     if config.classes and not classes:
         classes, _ = find_classes(config, root, list)
-    splits = [split for split in ("test", "train_extra") if (root / cityscapes.IMAGES / split).is_dir()]
+    images = root / cityscapes.IMAGES
+    splits = [split for split in ("test", "train_extra") if any((images / split).glob("*/*"))]
     return DataSource(
         name,
         classes or CITYSCAPES,

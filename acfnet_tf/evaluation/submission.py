@@ -18,7 +18,7 @@ from acfnet_tf.config import UserError
 from acfnet_tf.data.labels.cityscapes import LABEL_IDS
 from acfnet_tf.data.reading import read_image
 from acfnet_tf.data.sample import Sample
-from acfnet_tf.files import replaced, write_errors
+from acfnet_tf.files import check_writable, replaced, write_errors
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.progress import ProgressBar
 
@@ -53,6 +53,9 @@ def write_submission(
     for sample in samples:
         if not (_NAME.fullmatch(sample.name) and sample.name.isprintable()):
             raise UserError(f"{sample.name}: the server knows only names of the form CITY_SSSSSS_FFFFFF")
+    target = archive_of(output_dir)
+    for folder in (output_dir, target.parent) if archive else (output_dir,):
+        check_writable(folder)
     files = []
     for sample in ProgressBar(samples, "Predicting", unit="image", disable=not progress):
         file = output_dir / f"{sample.name}_labelIds.png"
@@ -61,8 +64,13 @@ def write_submission(
             Image.fromarray(labels).save(partial)
         files.append(file)
     if archive:
-        target = output_dir.with_name(f"{output_dir.name}.zip")
         with write_errors(target), replaced(target) as partial, zipfile.ZipFile(partial, "w") as archive_file:
             for file in files:
                 archive_file.write(file, file.name)
     return files
+
+
+def archive_of(output_dir: Path) -> Path:
+    """The archive beside a folder, which may be named "." or "..", too."""
+    folder = output_dir.resolve() if output_dir.name in ("", "..") else output_dir
+    return folder.parent / f"{folder.name}.zip"

@@ -123,7 +123,7 @@ def export(
             _put(written, output)
         write_atomically(output / f"{name}.classes.json", classes.to_json())
     except OSError as error:
-        raise UserError(f"cannot write the export to {output}: {error}") from error
+        raise UserError(f"cannot write the export to {output}: {error.strerror or error}") from error
     return ExportResult(output / file.relative_to(partial), size, verification)
 
 

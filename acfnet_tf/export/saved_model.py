@@ -41,8 +41,9 @@ def export_saved_model(
         The version's folder.
 
     Raises:
-        UserError: the options do not suit the model or the images, the folder cannot be written, or a package is
+        UserError: the options do not suit the model or the images, TensorFlow cannot write the files, or a package is
             missing.
+        OSError: the folder cannot be written.
     """
     for height, width, _ in (image.shape for image in warmup_images):
         if height * width > config.max_pixels:
@@ -63,8 +64,9 @@ def export_saved_model(
             (version / "assets.extra" / "README.md").write_text(readme, encoding="utf-8")
             write_warmup(version / "assets.extra", folder.name, signatures, warmup_images)
             return publish(version, folder)
-    except (OSError, tf.errors.OpError) as error:
-        raise UserError(f"cannot write the SavedModel to {folder}: {error}") from error
+    except tf.errors.OpError as error:
+        reason = str(error.message).splitlines()[0].split(";")[-1].strip()  # without the name of a hidden folder
+        raise UserError(f"cannot write the SavedModel {folder.name}: {reason}") from error
 
 
 def _write(path: Path, predictor: Predictor, signatures: Signatures) -> None:

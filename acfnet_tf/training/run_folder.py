@@ -145,7 +145,11 @@ class RunFolder:
         file, before = self.path / SAMPLES_FILE, {}
         if step and SAMPLES_FILE in names_in(self.path):
             with contextlib.suppress(ValueError, AttributeError):  # whoever changed it: it is written anew
-                before = dict(json.loads(read_text(file)).items())
+                before = {
+                    split: names
+                    for split, names in json.loads(read_text(file)).items()
+                    if isinstance(names, list) and all(isinstance(name, str) for name in names)
+                }
         if before != splits:
             write_atomically(file, json.dumps(splits, indent=0) + "\n")
         lines = []
@@ -213,11 +217,24 @@ class RunFolder:
                 model.save(partial)
 
     def _rows(self) -> list[dict[str, str]]:
-        """The rows of metrics.csv; one that was cut off, by a full disk for instance, is none."""
+        """The rows of metrics.csv; one that was cut off, by a full disk for instance, is none.
+
+        Raises:
+            UserError: a row is none of ours.
+        """
         if METRICS_FILE not in names_in(self.path):
             return []
-        lines = read_text(self.path / METRICS_FILE).splitlines(keepends=True)
-        return list(csv.DictReader(line for line in lines if line.endswith("\n")))
+        file = self.path / METRICS_FILE
+        lines = read_text(file).splitlines(keepends=True)
+        try:
+            rows = list(csv.DictReader(line for line in lines if line.endswith("\n")))
+            for row in rows:
+                int(row["step"])
+                if row["split"] == "val":
+                    float(row["miou_fine"])
+        except (KeyError, TypeError, ValueError, csv.Error) as error:
+            raise UserError(f"{file}: damaged; move it away, and the training begins a new one") from error
+        return rows
 
     def _validations(self) -> list[tuple[float, int]]:
         """(mIoU of the fine head, step) of every validation."""

@@ -88,11 +88,12 @@ def predict_files(
     return written
 
 
-def some_failed(faults: Sequence[object], images: int) -> UserError:
-    """What to say when all images but these are done."""
-    how = "could not be read" if all(isinstance(fault, DataError) for fault in faults) else "failed"
+def some_failed(faults: Sequence[object], number: int, things: str = "images") -> UserError:
+    """What to say when all images, or what is made of them, but these are done."""
+    unread = things == "images" and all(isinstance(fault, DataError) for fault in faults)
+    how = "could not be read" if unread else "failed"
     lines = "\n  ".join(map(str, faults))
-    return UserError(f"{len(faults)} of {images} images {how}; the others are done:\n  {lines}")
+    return UserError(f"{len(faults)} of {number} {things} {how}; the others are done:\n  {lines}")
 
 
 def output_stems(images: Sequence[Path]) -> list[Path]:

@@ -7,6 +7,8 @@ import re
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from acfnet_tf.config import UserError, suggest
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.listing import unified
@@ -19,6 +21,7 @@ from acfnet_tf.visualization.attention import draw_attention
 from acfnet_tf.visualization.centers import draw_center_variation, draw_centers
 from acfnet_tf.visualization.errors import draw_class_bars, draw_confusion, rank_images
 from acfnet_tf.visualization.figure import Picture, Run, save
+from acfnet_tf.visualization.predict import some_failed
 from acfnet_tf.visualization.results import draw_results
 from acfnet_tf.visualization.similarity import draw_similarity
 
@@ -44,6 +47,8 @@ def visualize(
 ) -> list[Path]:
     """Draws the figures of one kind.
 
+    An image that cannot be read, or a figure that cannot be written, does not stop the others.
+
     Args:
         what: one of `IMAGES`.
         runs: the last is the user's own; those before it are shown beside it where a figure compares.
@@ -61,22 +66,25 @@ def visualize(
     Raises:
         UserError: no samples, a pixel that is none or outside of an image, a class that there is not, a figure that
             this kind of network does not have.
-        DataError: an image or mask cannot be read.
+            Or (after all others are drawn) an image or mask cannot be read, or a figure not be written.
     """
     points = [parse_pixel(pixel) for pixel in pixels]
     shown = [_class_index(name, classes) for name in class_names] or None
     count = images or IMAGES[what]
     if what == "errors":
         return _errors(runs, samples, classes, folder, count)
+    faults: list[UserError] = []
     # Closed where drawing fails, so that the message stands in a line of its own below the progress bar.
-    with contextlib.closing(_read(samples[:count], classes, max_pixels)) as pictures:
+    with contextlib.closing(_read(samples[:count], classes, max_pixels, faults)) as pictures:
         if what == "results":
-            return _results(runs, pictures, classes, folder)
-        if what == "centers":
-            return _centers(runs[-1], pictures, classes, folder, several=min(count, len(samples)) > 1)
-        if what == "similarity":
-            return _similarity(runs, pictures, classes, folder, points)
-        return _attention(runs[-1], pictures, classes, folder, points, shown)
+            files = _results(runs, pictures, classes, folder, faults)
+        elif what == "centers":
+            files = _centers(runs[-1], pictures, classes, folder, faults, several=min(count, len(samples)) > 1)
+        elif what == "similarity":
+            files = _similarity(runs, pictures, classes, folder, faults, points)
+        else:
+            files = _attention(runs[-1], pictures, classes, folder, faults, points, shown)
+    return _all_drawn(files, faults)
 
 
 def parse_pixel(text: str) -> Pixel:
@@ -90,14 +98,19 @@ def parse_pixel(text: str) -> Pixel:
     return int(match[1]), int(match[2])
 
 
-def _check_inside(pixels: Iterable[Pixel], picture: Picture) -> None:
+def _are_inside(pixels: Iterable[Pixel], picture: Picture, faults: list[UserError]) -> bool:
+    """Whether all of them lie in the picture; one that does not is a fault."""
     height, width = picture.image.shape[:2]
     for x, y in pixels:
         if x >= width or y >= height:
-            raise UserError(
-                f"--pixel={x},{y} lies outside of {picture.name}, which is {width}×{height}:"
-                f" x goes from 0 to {width - 1}, y from 0 to {height - 1}"
+            faults.append(
+                UserError(
+                    f"--pixel={x},{y} lies outside of {picture.name}, which is {width}×{height}:"
+                    f" x goes from 0 to {width - 1}, y from 0 to {height - 1}"
+                )
             )
+            return False
+    return True
 
 
 def _class_index(name: str, classes: ClassSet) -> int:
@@ -107,8 +120,28 @@ def _class_index(name: str, classes: ClassSet) -> int:
     return names.index(unified(name))
 
 
-def _read(samples: Sequence[Sample], classes: ClassSet, max_pixels: int | None) -> Generator[Picture, None, None]:
-    """The pictures one after the other.
+def _all_drawn(files: list[Path], faults: Sequence[UserError]) -> list[Path]:
+    """The files, if all could be drawn."""
+    if not faults:
+        return files
+    if len(faults) == 1 and not files:
+        raise faults[0]
+    raise some_failed(faults, len(files) + len(faults), "figures")
+
+
+def _save(figure: Figure, stem: Path, faults: list[UserError]) -> list[Path]:
+    """The figure's file; none, and a fault more, where it cannot be written."""
+    try:
+        return [save(figure, stem)]
+    except UserError as error:
+        faults.append(error)
+        return []
+
+
+def _read(
+    samples: Sequence[Sample], classes: ClassSet, max_pixels: int | None, faults: list[UserError]
+) -> Generator[Picture, None, None]:
+    """The pictures one after the other; those that cannot be read become faults.
 
     Raises:
         UserError: there are none.
@@ -116,37 +149,60 @@ def _read(samples: Sequence[Sample], classes: ClassSet, max_pixels: int | None) 
     if not samples:
         raise UserError("no images to draw")
     for sample in ProgressBar(samples, "Drawing", unit="image"):
-        if sample.label is None:
-            yield Picture(sample.name, read_image(sample.image, max_pixels=max_pixels))
-        else:
-            yield Picture(sample.name, *load_sample(sample, classes))
+        try:
+            if sample.label is None:
+                picture = Picture(sample.name, read_image(sample.image, max_pixels=max_pixels))
+            else:
+                picture = Picture(sample.name, *load_sample(sample, classes))
+        except UserError as error:
+            faults.append(error)
+            continue
+        yield picture
 
 
-def _results(runs: Sequence[Run], pictures: Iterable[Picture], classes: ClassSet, folder: Path) -> list[Path]:
+def _results(
+    runs: Sequence[Run], pictures: Iterable[Picture], classes: ClassSet, folder: Path, faults: list[UserError]
+) -> list[Path]:
     files, sheet = [], []
     for picture in pictures:
-        files.append(save(draw_results(runs, [picture], classes), folder / f"{picture.name}_results"))
+        files += _save(draw_results(runs, [picture], classes), folder / f"{picture.name}_results", faults)
         sheet = [*sheet, picture][:SHEET]
-    return [*files, save(draw_results(runs, sheet, classes), folder / "results")] if len(sheet) > 1 else files
+    return [*files, *_save(draw_results(runs, sheet, classes), folder / "results", faults)] if len(sheet) > 1 else files
 
 
-def _centers(run: Run, pictures: Iterable[Picture], classes: ClassSet, folder: Path, *, several: bool) -> list[Path]:
-    files = []
+def _centers(
+    run: Run, pictures: Iterable[Picture], classes: ClassSet, folder: Path, faults: list[UserError], *, several: bool
+) -> list[Path]:
+    files, shown = [], 0
 
     def draw_each() -> Iterator[Picture]:
+        nonlocal files, shown
         for picture in pictures:
-            if len(files) < SHEET:
-                files.append(save(draw_centers(run, picture, classes), folder / f"{picture.name}_centers"))
+            if shown < SHEET:
+                files += _save(draw_centers(run, picture, classes), folder / f"{picture.name}_centers", faults)
+            shown += 1
             yield picture
 
     if not several:
         list(draw_each())
         return files
-    return [save(draw_center_variation(run, draw_each(), classes), folder / "centers"), *files]
+    try:
+        variation = draw_center_variation(run, draw_each(), classes)
+    except UserError as error:
+        if not faults:
+            raise
+        faults.append(error)  # too few are left
+        return files
+    return [*_save(variation, folder / "centers", faults), *files]
 
 
 def _similarity(
-    runs: Sequence[Run], pictures: Iterable[Picture], classes: ClassSet, folder: Path, points: Sequence[Pixel]
+    runs: Sequence[Run],
+    pictures: Iterable[Picture],
+    classes: ClassSet,
+    folder: Path,
+    faults: list[UserError],
+    points: Sequence[Pixel],
 ) -> list[Path]:
     files = []
     for picture in pictures:
@@ -156,9 +212,9 @@ def _similarity(
                 f"--what=similarity wants a pixel, such as --pixel={width // 2},{height // 2}: x from 0 (left) to"
                 f" {width - 1} and y from 0 (top) to {height - 1} in {picture.name}"
             )
-        _check_inside(points, picture)
-        figure = draw_similarity(runs, [(picture, point) for point in points], classes)
-        files.append(save(figure, folder / f"{picture.name}_similarity"))
+        if _are_inside(points, picture, faults):
+            figure = draw_similarity(runs, [(picture, point) for point in points], classes)
+            files += _save(figure, folder / f"{picture.name}_similarity", faults)
     return files
 
 
@@ -167,14 +223,15 @@ def _attention(
     pictures: Iterable[Picture],
     classes: ClassSet,
     folder: Path,
+    faults: list[UserError],
     points: Sequence[Pixel],
     shown: Sequence[int] | None,
 ) -> list[Path]:
     files = []
     for picture in pictures:
-        _check_inside(points, picture)
-        figure = draw_attention(run, picture, points, shown, classes)
-        files.append(save(figure, folder / f"{picture.name}_attention"))
+        if _are_inside(points, picture, faults):
+            figure = draw_attention(run, picture, points, shown, classes)
+            files += _save(figure, folder / f"{picture.name}_attention", faults)
     return files
 
 
@@ -184,15 +241,14 @@ def _errors(runs: Sequence[Run], samples: Sequence[Sample], classes: ClassSet, f
         raise UserError("--what=errors wants images with masks: a split of the data, not --input")
     found = evaluate(runs[-1].predictor, samples, classes)
     scores = iou_of_images(found.images["fine"])
+    faults: list[UserError] = []
     files = [
-        save(draw_class_bars(found.matrices, classes), folder / "errors_classes"),
-        save(draw_confusion(found.matrices["fine"], classes), folder / "errors_confusion"),
+        *_save(draw_class_bars(found.matrices, classes), folder / "errors_classes", faults),
+        *_save(draw_confusion(found.matrices["fine"], classes), folder / "errors_confusion", faults),
     ]
     if worst := rank_images(found.images["fine"])[:count]:
-        pictures = _read([samples[index] for index in worst], classes, None)
-        named = [
-            picture._replace(name=f"{picture.name} ({100 * scores[index]:.1f} %)")
-            for index, picture in zip(worst, pictures, strict=True)
-        ]
-        files.append(save(draw_results(runs, named, classes), folder / "errors_worst"))
-    return files
+        pictures = _read([samples[index] for index in worst], classes, None, faults)
+        shares = {samples[index].name: 100 * scores[index] for index in worst}
+        if named := [picture._replace(name=f"{picture.name} ({shares[picture.name]:.1f} %)") for picture in pictures]:
+            files += _save(draw_results(runs, named, classes), folder / "errors_worst", faults)
+    return _all_drawn(files, faults)

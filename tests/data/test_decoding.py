@@ -175,9 +175,20 @@ def test_exif_turns_the_picture_everywhere(trained, tmp_path: Path, format: str,
     assert read_size(str(tmp_path / "a")) == seen.shape[:2]
 
 
-def test_exif_behind_the_pixels_of_a_png(trained) -> None:
+def test_exif_behind_the_pixels_of_a_png(trained, tmp_path: Path) -> None:
     content = png_of_chunks(PHOTO, 8, 2, behind=chunk(b"eXIf", exif_of(6).removeprefix(b"Exif\0\0")))
     np.testing.assert_array_equal(assert_all_see_the_same(content, trained), as_seen(PHOTO, 6))
+    (tmp_path / "a").write_bytes(content)
+    assert read_size(tmp_path / "a") == as_seen(PHOTO, 6).shape[:2]
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "BMP"])
+def test_the_size_is_told_without_reading_the_pixels(tmp_path: Path, format: str) -> None:
+    content = encode(Image.new("RGB", (300, 200)), format)
+    with open(tmp_path / "a", "wb") as file:
+        file.write(content[: -len(content) // 4])
+        file.truncate(1 << 40)  # nobody has the memory for it
+    assert read_size(tmp_path / "a") == (200, 300)
 
 
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'

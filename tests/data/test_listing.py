@@ -39,13 +39,14 @@ def test_a_hidden_folder_that_is_named_is_read(tmp_path: Path) -> None:
 def test_links_are_followed_and_each_real_folder_is_listed_once(tmp_path: Path) -> None:
     folder = files(tmp_path / "in", "b/1.png", "c/2.png")
     files(tmp_path / "far", "3.png", "deep/4.png")
+    files(tmp_path / "masks", "6.png")
     for link, target in {
         "loop": ".", "up": "..", "a": "b", "c/back": "../b", "far": "../far", "far2": "../far/deep", "self": "self",
     }.items():  # fmt: skip
         (folder / link).symlink_to(target)
     (folder / "5.png").symlink_to(tmp_path / "far/3.png")
     (folder / "gone.png").symlink_to("nowhere")  # listed, so that somebody is told
-    # The parent folder, to which "up" leads, holds the far one too.
+    # The parent folder, to which "up" leads, holds masks too, and whatever else.
     assert listed(folder) == ["5.png", "b/1.png", "c/2.png", "far/3.png", "far/deep/4.png", "gone.png"]
 
 

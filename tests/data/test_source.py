@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,12 @@ def test_home_folders_that_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     assert open_data(CONFIG, None).cache_dir == Path.home() / "cityscapes"
     assert open_data(CONFIG, "~nosuchuser/a").cache_dir == Path("~nosuchuser/a")
     assert open_data(CONFIG, ".").cache_dir == Path()
+
+
+def test_a_split_without_scenes_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CITYSCAPES_DATASET", "")
+    assert open_data(CONFIG, None).splits == ("train", "val", "test")
+    assert open_data(dataclasses.replace(CONFIG, scene_test=0), None).splits == ("train", "val")
 
 
 def test_street_scenes_that_cannot_be_written_are_one_line(tmp_path: Path) -> None:

@@ -29,6 +29,19 @@ def make_sample(folder, name: str) -> Sample:
     return Sample(name, str(folder / "image.png"), None)
 
 
+@pytest.mark.parametrize(("output", "archive"), [(".", "../in.zip"), ("..", "../../b.zip"), ("sub", "sub.zip")])
+def test_the_archive_lies_beside_the_folder_however_that_is_named(output, archive, tmp_path, monkeypatch):
+    (tmp_path / "b" / "in").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "b" / "in")
+    write_submission(RedIsTheClass(), [make_sample(tmp_path, "berlin_000000_000019")], output, progress=False)
+    assert zipfile.is_zipfile(archive)
+
+
+def test_what_cannot_be_written_is_said_before_the_work(tmp_path):
+    with pytest.raises(UserError, match="cannot write"):
+        write_submission(RedIsTheClass(), [], tmp_path / ("n" * 300), progress=False)
+
+
 def test_files_and_archive(tmp_path):
     sample = make_sample(tmp_path, "berlin_000000_000019")
     files = write_submission(RedIsTheClass(), [sample], tmp_path / "out" / "test", progress=False)

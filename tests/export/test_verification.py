@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import math
+import os
 import shutil
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from acfnet_tf.data.classes import numbered_classes
 from acfnet_tf.data.labels.cityscapes import CITYSCAPES
 from acfnet_tf.data.source import open_data
 from acfnet_tf.export import export as export_module
+from acfnet_tf.export import verification
 from acfnet_tf.export.export import export
 from acfnet_tf.export.litert import write_litert
 from acfnet_tf.export.runtimes import open_runtime
@@ -138,6 +141,15 @@ def test_int8_that_is_not_finite_is_not_kept(exploded, stranger, samples, tmp_pa
         verify_int8(tmp_path / "tiny_int8.tflite", exploded, [scene], [scene], 255)
 
 
+def test_int8_blames_the_scene_that_is_not_finite(stranger, samples, tmp_path, monkeypatch):
+    (scene,) = read_scenes(samples[:1], CITYSCAPES, 10**6)
+    write_litert(stranger, tmp_path / "tiny_int8.tflite", [scene.image])
+    rows = [Comparison("fine", "1×1", 0.5, 3.0, 9.0), Comparison("broken", "1×1", 0.5, math.nan, 9.0)]
+    monkeypatch.setattr(verification, "_compare", lambda *_: rows)
+    with pytest.raises(UserError, match=r"on broken \(1×1\).* differ by nan"):
+        verify_int8(tmp_path / "tiny_int8.tflite", stranger, [scene], [], 255)
+
+
 @pytest.mark.parametrize(
     ("difference", "largest"),
     [(math.inf, math.inf), (0.0, math.inf), (0.0, math.nan), (math.nan, 1.0)],
@@ -146,6 +158,17 @@ def test_no_comparison_with_a_number_that_is_not_finite_is_good(difference, larg
     row = Comparison("street", "1×1", 1.0, difference, largest)
     assert not row.is_within(1.0, 1e-3)
     assert not row.is_within(0.0, math.inf)
+
+
+@pytest.mark.parametrize(("format", "writes"), [("keras", "_write"), ("saved_model", "export_saved_model")])
+def test_a_full_disk_names_the_folder_that_was_asked_for(format, writes, export_it, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / ".tiny-x/tiny/.partial-y/file"))
+
+    monkeypatch.setattr(export_module, writes, full)
+    with pytest.raises(UserError) as error:
+        export_it(format, tmp_path)
+    assert str(error.value) == f"cannot write the export to {tmp_path}: No space left on device"
 
 
 @pytest.mark.parametrize("format", ["keras", "litert"])

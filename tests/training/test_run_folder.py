@@ -72,6 +72,16 @@ def test_rows_that_will_come_again_and_one_that_was_cut_off_are_dropped(tmp_path
     assert (tmp_path / "metrics.csv").read_bytes() == whole
 
 
+@pytest.mark.parametrize("text", ["step,split\nx,train\n", "a,b\n1,2\n", "step,split\n1,val\n", "step\n\n1,2\n"])
+def test_metrics_that_are_not_ours_are_one_line_and_stay(text, tmp_path):
+    folder = RunFolder(tmp_path, tiny_experiment(), CITYSCAPES)
+    with folder.open():
+        (tmp_path / "metrics.csv").write_text(text)
+        with pytest.raises(UserError, match=r"metrics\.csv: damaged; move it away"):
+            folder.restore({})
+    assert (tmp_path / "metrics.csv").read_text() == text
+
+
 @pytest.mark.parametrize("scores", [[math.nan, 0.2, 0.5, math.nan, 0.4], [0.5, math.nan], [math.nan, math.nan]])
 def test_a_validation_that_measured_nothing_is_not_the_best(tmp_path, scores):
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
@@ -105,9 +115,10 @@ def test_changed_data_are_said_once_and_recorded(tmp_path):
     many = folder.record_samples({"train": ["a", "c", "0", *"pqrstu"]}, step=9)
     assert "6 samples more (p, q, r, …)" in many
     assert folder.record_samples(first, step=0) == ""  # begins anew
-    (tmp_path / "samples.json").write_text("[]")
-    assert folder.record_samples(first, step=5) == ""
-    assert json.loads((tmp_path / "samples.json").read_text()) == first
+    for foreign in ("[]", '{"train": 3}', '{"train": [1, "a"], "val": null}', '{"train'):
+        (tmp_path / "samples.json").write_text(foreign)
+        assert folder.record_samples(first, step=5) == ""
+        assert json.loads((tmp_path / "samples.json").read_text()) == first
     RunFolder(tmp_path, tiny_experiment(), CITYSCAPES, writes=False).record_samples(changed, step=5)
     assert json.loads((tmp_path / "samples.json").read_text()) == first
 

@@ -125,11 +125,18 @@ def decode(entry: dict[str, str]) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
-    """{name: (content, page)}: of two runs with two heads, and of one with one head and without boundaries."""
+    """{name: (content, page)}: of two runs with two heads, of one with one head and without boundaries, and of an image
+    with nothing but ignored pixels.
+    """
     folder = tmp_path_factory.mktemp("report")
-    samples = write_samples(folder)
+    every = write_samples(folder)
     result = {}
-    for name, runs, widths in (("compared", [OTHER, OWN], (1, 3)), ("baseline", [OTHER], ())):
+    for name, runs, widths, first in (
+        ("compared", [OTHER, OWN], (1, 3), 0),
+        ("baseline", [OTHER], (), 0),
+        ("nothing", [OTHER, OWN], (), 4),
+    ):
+        samples = every[first:]
         found = [evaluate(run.predictor, samples, CLASSES, boundary_widths=widths, progress=False) for run in runs]
         content = write_report(
             folder / name,
@@ -209,6 +216,13 @@ def test_comparison(written):
     assert compared["mean_iou"]["low"] > 0
     assert "The interval excludes 0: own &amp; only is better" in page.text
     assert "comparison-coarse" not in page.rows  # the other run has no coarse head
+
+
+def test_a_comparison_that_measured_nothing_says_so(written):
+    content, page = written["nothing"]
+    assert content["comparison"]["heads"]["fine"]["mean_iou"]["difference"] is None
+    assert "Nothing was measured." in page.text
+    assert "The interval contains 0" not in page.text and "not clearly different" not in page.text
 
 
 def test_worst_and_best_images(written):

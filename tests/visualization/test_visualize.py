@@ -74,6 +74,22 @@ def test_too_large_an_image_is_refused_before_it_is_decoded(what, acf, tmp_path)
     assert not (tmp_path / "figures").exists()
 
 
+@pytest.mark.parametrize("what", ["results", "centers"])
+def test_an_image_that_cannot_be_read_does_not_stop_the_others(what, acf, samples, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    bad = Sample("bad", str(tmp_path / "bad.png"), None)
+    with pytest.raises(UserError, match=r"figures failed; the others are done:\n.*bad.png: not an image"):
+        visualize(what, [acf], [bad, samples[0]], CITYSCAPES, tmp_path / "figures")
+    assert sorted(file.stem for file in tmp_path.glob("figures/*.png")) == [f"{samples[0].name}_{what}"]
+
+
+def test_a_figure_that_cannot_be_written_does_not_stop_the_others(acf, samples, tmp_path):
+    (tmp_path / f"{samples[0].name}_results.png").mkdir()
+    with pytest.raises(UserError, match=rf"1 of 3 figures failed.*\n.*{samples[0].name}_results.png: Is a directory"):
+        visualize("results", [acf], samples[:2], CITYSCAPES, tmp_path)
+    assert {"results.png", f"{samples[1].name}_results.png"} <= {file.name for file in tmp_path.iterdir()}
+
+
 @pytest.mark.parametrize(("text", "pixel"), [("250,120", (250, 120)), ("(3, 0)", (3, 0)), (" 0 ,0 ", (0, 0))])
 def test_a_pixel(text, pixel):
     assert parse_pixel(text) == pixel

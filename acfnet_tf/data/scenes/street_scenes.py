@@ -169,7 +169,10 @@ def _is_written(root: Path, recipe: dict[str, object]) -> bool:
     recipe_file = root / _RECIPE_FILE
     if not recipe_file.is_file():
         raise FileExistsError(f"{root} exists and was not written by write_street_scenes; choose another folder.")
-    found = json.loads(recipe_file.read_text(encoding="utf-8"))
+    try:
+        found = json.loads(recipe_file.read_text(encoding="utf-8"))
+    except ValueError:  # cut off, or somebody else's
+        found = f"{recipe_file.name} cannot be read"
     if found != recipe:
         raise FileExistsError(
             f"{root} holds other street scenes: {found}, wanted {recipe}. Remove it or choose another."

@@ -212,6 +212,10 @@ def test_nothing_foreign_is_overwritten(tmp_path: Path) -> None:
     root = write_street_scenes(tmp_path / "scenes", train=1, val=0, test=0, size=(32, 64))
     with pytest.raises(FileExistsError, match="other street scenes"):
         write_street_scenes(root, train=2, val=0, test=0, size=(32, 64))
+    recipe = next(file for file in root.iterdir() if file.is_file())
+    recipe.write_text(recipe.read_text(encoding="utf-8")[:20], encoding="utf-8")
+    with pytest.raises(FileExistsError, match="other street scenes"):
+        write_street_scenes(root, train=1, val=0, test=0, size=(32, 64))
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("precious")
     with pytest.raises(FileExistsError, match="not written by"):
