@@ -21,7 +21,7 @@ _COLUMNS = {
 }
 """What a column holds → headers of such columns, without spaces and signs."""
 _MEANING = {header: column for column, headers in _COLUMNS.items() for header in headers.split()}
-_TITLE_WORDS = {*_COLUMNS["name"].split(), "categories", "list", "of", "the", "all"}
+_TITLE_WORDS = {*_COLUMNS["name"].split(), "categories", "list", "number", "total", "of", "the", "all"}
 
 _COLOR = r"(?P<color>\d+[\s,]+\d+[\s,]+\d+)"
 _WITH_COLOR = re.compile(rf"(?P<name>.+?)[\s,;:]+{_COLOR}")
@@ -36,7 +36,7 @@ _FORMS = {
 
 _NO_NAME = re.compile(
     r"[\W_]*|\S+(\s+\S+){3,}[.!?]|.*(://|```).*|<.*"  # marks, sentences, addresses, HTML
-    r"|[,;:=|].*|.*[,;:=|]|\d{4}_\d{6}"  # a part of a line that was to be parted; VOC's images
+    r"|[,;:=|].*|.*[,;:=|]|\d{4}_\d{6}\b.*"  # a part of a line that was to be parted; VOC's images
     r"|.*\.(png|jpe?g|tiff?|bmp|gif|webp|npy|txt|json|xml)\b.*|.*/.*/.*",  # files
     re.IGNORECASE,
 )
@@ -58,7 +58,7 @@ def read_list(text: str, *, is_table: bool) -> list[dict[str, Any]]:
     if not lines:
         return []
     delimiter, columns = _header(lines[0].rstrip(":"))
-    is_title = not columns and _TITLE_WORDS.issuperset(re.findall(r"\w+", lines[0].lower()) or [""])
+    is_title = not columns and _is_title(lines[0]) and not all(map(_is_title, lines))
     if (len(columns) == 1 and not is_table) or is_title:
         raise ValueError(f"its first line, {lines[0]!r}, is a header or a class: remove it, or give the list as JSON")
     entries = _read_table(lines, delimiter, columns) if columns else _read_lines(lines, is_table)
@@ -73,6 +73,12 @@ def read_list(text: str, *, is_table: bool) -> list[dict[str, Any]]:
     if len(numbers) == len(entries) and 2 <= len(entries) < 1000:
         raise ValueError("its names are numbers only: it is no list of classes, or give it as JSON")
     return entries
+
+
+def _is_title(line: str) -> bool:
+    """As "Names of the classes" and "3 classes" are, and "class 1", which is a name where all others are of this kind."""
+    words = {word for word in re.findall(r"\w+", line.lower()) if not word.isdecimal()}
+    return bool(words) and words <= _TITLE_WORDS
 
 
 def _header(line: str) -> tuple[str, list[str]]:
