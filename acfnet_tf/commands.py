@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -23,7 +22,7 @@ from acfnet_tf.evaluation.comparison import compare
 from acfnet_tf.evaluation.report import describe_inference, write_report
 from acfnet_tf.evaluation.submission import archive_of, write_submission
 from acfnet_tf.export.export import export as export_model
-from acfnet_tf.files import check_writable
+from acfnet_tf.files import as_utf_8, check_writable
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.models.complexity import complexity, complexity_table
 from acfnet_tf.models.create import create_model
@@ -180,7 +179,7 @@ def explore(request: Request) -> None:
             raise
         print(f"No samples to choose from: {error}")  # the page is of use without them
     # Bytes in the names of files that are not UTF-8 have no place in a page.
-    samples = [sample._replace(name=os.fsencode(sample.name).decode(errors="backslashreplace")) for sample in samples]
+    samples = [sample._replace(name=as_utf_8(sample.name)) for sample in samples]
     serve_page(runs_to_show(request, experiment, predictor, classes), classes, samples, experiment.explore)
 
 

@@ -98,7 +98,7 @@ class ModelConfig(_Settings, path="model"):
     """
 
     num_classes: Annotated[int, Range(2, 65_534)] | None = None
-    backbone: str = "resnet101"
+    backbone: Text = "resnet101"
     weights: Text = "none"
     context: Literal["aspp", "psp"] | None = "aspp"
     class_feature: Literal["acf_sum", "acf_concat", "class_center"] | None = "acf_sum"
@@ -131,8 +131,8 @@ class DataConfig(_Settings, path="data"):
     classes: str | None = None
     masks: Literal["index", "color"] | None = None
     ignore: tuple[Annotated[int, Range(0, 65_535)], ...] = (255,)
-    image_folder: str = "images"
-    mask_folder: str = "masks"
+    image_folder: Text = "images"
+    mask_folder: Text = "masks"
     mask_suffix: str = ""
     image_feature: str | None = None
     mask_feature: str | None = None

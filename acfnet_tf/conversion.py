@@ -88,7 +88,8 @@ def convert(value: Any, expected: Any) -> Any:
     if origin is tuple:
         items = value.strip("()[] ").split(",") if isinstance(value, str) else list(value)
         items = [item.strip(" '\"") if isinstance(item, str) else item for item in items]
-        items = [item for item in items if item != ""]
+        if isinstance(value, str) and not items[-1]:  # of "(6,)" or ""
+            del items[-1]
         kinds = arguments[:1] * len(items) if arguments[-1] is Ellipsis else arguments
         return tuple(convert(item, kind) for item, kind in zip(items, kinds, strict=True))
     if expected is bool:

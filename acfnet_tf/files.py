@@ -7,6 +7,7 @@ import errno
 import os
 import tempfile
 import time
+import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -80,6 +81,11 @@ def write_atomically(file: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
+def as_utf_8(name: str) -> str:
+    """A file's name for what takes no others: bytes that are not UTF-8 become "\\udcff", as in `write_atomically`."""
+    return name.encode(errors="backslashreplace").decode()
+
+
 def check_utf_8(path: str | Path) -> None:
     """For what hands paths to libraries that take no others.
 
@@ -132,6 +138,17 @@ def patiently(path: Path, read: Callable[[], T]) -> T:
                 raise UserError(f"cannot read {path}: {error.strerror or error}. Nothing was changed") from error
             time.sleep(pause)
     raise AssertionError  # the last round returns or raises
+
+
+def is_zip(path: Path) -> bool:
+    """Whether a file is a zip file, as `.keras` files are.
+
+    Raises:
+        FileNotFoundError, NotADirectoryError, IsADirectoryError: there is no such file.
+        UserError: it cannot be read. (`zipfile.is_zipfile` would say that it is none.)
+    """
+    patiently(path, lambda: path.open("rb").close())
+    return zipfile.is_zipfile(path)
 
 
 def names_in(folder: Path) -> list[str]:

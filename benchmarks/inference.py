@@ -32,7 +32,7 @@ import numpy as np
 import psutil
 from inference_sides import LABELS, SIDES
 from scaling import cpu_model
-from sides import CORES, QUIET, Worker, console, count, other_seconds
+from sides import CORES, QUIET, Worker, console, count, count_or_none, other_seconds
 
 PACKAGES = ("tensorflow", "keras", "ai-edge-litert", "onnxruntime", "openvino", "torch")
 TRUTH, REFERENCE = "keras", "torch"
@@ -45,11 +45,9 @@ def main() -> None:
     parser.add_argument("--size", type=size, default="513x513", metavar="HxW", help="of the image")
     parser.add_argument("--sides", type=_sides, default=",".join(SIDES), help="some of %(default)s")
     parser.add_argument("--rounds", type=count, default=7, help="timed images of each side")
-    parser.add_argument("--warmup", type=int, default=1, help="images of each side before, after its first")
+    parser.add_argument("--warmup", type=count_or_none, default=1, help="images of each side before, after its first")
     parser.add_argument("--narrow", action="store_true", help="a small network")
     flags = parser.parse_args()
-    if flags.rounds < 1:
-        parser.error(f"--rounds={flags.rounds}: at least 1")
     if any(side.startswith("torch") for side in flags.sides) and not importlib.util.find_spec("torch"):
         sys.exit('inference.py needs torch: pip install -e ".[benchmark]"; or name other sides by --sides')
     with tempfile.TemporaryDirectory() as folder:

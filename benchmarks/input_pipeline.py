@@ -86,9 +86,6 @@ def main() -> None:
     parser.add_argument("--rounds", type=count, default=10, help="timed turns of each side, after one to warm up")
     parser.add_argument("--cores", type=count, default=CORES, help="how many cores each side may use")
     flags = parser.parse_args()
-    for name in ("crop", "batch", "rounds", "cores"):
-        if getattr(flags, name) < 1:
-            parser.error(f"--{name}={getattr(flags, name)}: at least 1")
     if flags.images % flags.batch or flags.images < 2 * flags.batch:
         parser.error(f"--images={flags.images}: must be a multiple of --batch={flags.batch}, and 2 batches at least")
     for module in ("torch", "cv2"):

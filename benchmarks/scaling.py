@@ -35,7 +35,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import IO, Any
 
-from sides import console, count
+from sides import console, count, count_or_none
 from train_step import CORES, ROOT, other_seconds, random_batch
 
 SIDES = ALONE, TOGETHER, SILENT = "1 process", "2 workers", "2 workers, no exchange"
@@ -47,12 +47,9 @@ def main() -> None:
     parser.add_argument("--crop", type=count, default=193, help="height and width of the crop")
     parser.add_argument("--batch", type=count, default=16, help="crops in a step of every process")
     parser.add_argument("--rounds", type=count, default=12, help="timed steps of each side, in two passes")
-    parser.add_argument("--warmup", type=int, default=2, help="steps of each side before, in each pass")
+    parser.add_argument("--warmup", type=count_or_none, default=2, help="steps of each side before, in each pass")
     parser.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)
     flags = parser.parse_args()
-    for name in ("crop", "batch", "rounds"):
-        if getattr(flags, name) < 1:
-            parser.error(f"--{name}={getattr(flags, name)}: at least 1")
     if flags.worker:
         work(flags)
     else:

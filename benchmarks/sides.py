@@ -26,11 +26,16 @@ QUIET = 0.05
 """A round counts as quiet below this share of other programs: PyTorch's threads suffer far more from them than ours."""
 
 
-def count(text: str) -> int:
+def count(text: str, least: int = 1) -> int:
     """A flag that is a number of things."""
-    if int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text}: expected 1 or more")
+    if int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text}: expected {least} or more")
     return int(text)
+
+
+def count_or_none(text: str) -> int:
+    """A flag that is a number of things, of which there may be none."""
+    return count(text, 0)
 
 
 class Worker:

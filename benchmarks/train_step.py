@@ -21,7 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from sides import CORES, QUIET, ROOT, Worker, console, count, other_seconds, take_turns
+from sides import CORES, QUIET, ROOT, Worker, console, count, count_or_none, other_seconds, take_turns
 
 SIDES = ("acfnet_tf", "PyTorch")
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 5e-4
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--crop", type=count, default=321, help="height and width of the crop")
     parser.add_argument("--batch", type=count, default=2, help="crops in a step")
     parser.add_argument("--rounds", type=count, default=5, help="timed steps of each side")
-    parser.add_argument("--warmup", type=int, default=2, help="steps of each side before")
+    parser.add_argument("--warmup", type=count_or_none, default=2, help="steps of each side before")
     parser.add_argument("--check", action="store_true", help="compare both sides' numbers instead of their times")
     parser.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)
     flags = parser.parse_args()

@@ -97,6 +97,8 @@ def test_an_override_has_the_type_of_its_setting(path, text, value):
         ("data.flip=2", "true or false"),
         ("data.crop_size=513", "2 comma-separated values, each a whole number from 1 to 65,536"),
         ("data.crop_size=513,513,3", "2 comma-separated values, each a whole number from 1 to 65,536"),
+        ("data.crop_size=,513,,513", "2 comma-separated values, each a whole number from 1 to 65,536"),
+        ("model.aspp_rates=3,,6", "a comma-separated list, each a whole number from 1 to 65,536"),
         ("data.crop_size=513x513", "2 comma-separated values, each a whole number from 1 to 65,536"),
         ("data.scale_range=low,high", "2 comma-separated values, each a finite number above 0 and of at most 64"),
         ("model.aspp_rates=3,six", "a comma-separated list, each a whole number from 1 to 65,536"),

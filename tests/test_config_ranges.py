@@ -129,6 +129,9 @@ def test_every_number_is_kept_in_its_range(path, tmp_path):
         ("evaluation.scales=", "evaluation.scales = (): expected"),
         ("serve.host=", "serve.host = '': expected text, not empty"),
         ("model.weights=", "model.weights = '': expected text, not empty"),
+        ("model.backbone=", "model.backbone = '': expected text, not empty"),
+        ("data.image_folder=", "data.image_folder = '': expected text, not empty"),
+        ("data.mask_folder=", "data.mask_folder = '': expected text, not empty"),
         ("data.val_split=", "data.val_split = '': expected text, not empty"),
         ("train.loss.class_weights=1,-1", "train.loss.class_weights = 1.0,-1.0: expected"),
         ("train.learning_rate=nan", "train.learning_rate = nan: expected a finite number of at least 0"),
@@ -177,7 +180,7 @@ def test_flags_of_the_client_have_ranges(flag, message, monkeypatch, capsys):
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("size", ["0x9", "9", "9x9x9", "-1x9", "99999999999999999999x9", "axb"])
+@pytest.mark.parametrize("size", ["0x9", "9", "x9x9", "9x9x", "9x9x9", "-1x9", "99999999999999999999x9", "axb"])
 def test_the_size_of_the_complexity_table_has_a_range(size):
     with pytest.raises(UserError, match=f"--size={size}: expected HEIGHTxWIDTH from 1x1"):
         commands.benchmark(Request(experiment="acf_sum_small", size=size))

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from acfnet_tf.config import UserError
-from acfnet_tf.files import check_writable, replaced, write_atomically, write_errors
+from acfnet_tf.files import as_utf_8, check_writable, replaced, write_atomically, write_errors
 
 
 @pytest.mark.parametrize("name", ["a.json", "n" * 255, "n" * 251 + ".png", "é" * 127, os.fsdecode(b"\xff" * 255)])
@@ -30,6 +30,7 @@ def test_bytes_that_are_no_utf_8_survive_in_json(tmp_path: Path) -> None:
     name = os.fsdecode(b"l\xff.png")
     write_atomically(tmp_path / "a.json", json.dumps([name], ensure_ascii=False))
     assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == [name]
+    assert as_utf_8(name) == "l\\udcff.png" and as_utf_8("道.png") == "道.png"
 
 
 @pytest.mark.parametrize(

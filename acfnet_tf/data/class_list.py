@@ -21,20 +21,22 @@ _COLUMNS = {
 }
 """What a column holds → headers of such columns, without spaces and signs."""
 _MEANING = {header: column for column, headers in _COLUMNS.items() for header in headers.split()}
+_TITLE_WORDS = {*_COLUMNS["name"].split(), "categories", "list", "number", "total", "of", "the", "all"}
 
 _COLOR = r"(?P<color>\d+[\s,]+\d+[\s,]+\d+)"
 _WITH_COLOR = re.compile(rf"(?P<name>.+?)[\s,;:]+{_COLOR}")
 _FORMS = {
     "NAME:R,G,B:PARTS:ACTIONS": re.compile(r"(?P<name>.+?):(?P<color>\d+,\d+,\d+)?:[^:]*:[^:]*"),
     "R G B NAME": re.compile(rf"{_COLOR}[\s,;:]+(?P<name>[^\d\s].*)"),
-    "NUMBER NAME": re.compile(r"(?P<id>\d+)(?:\s*[,;:=.)]\s*|\s+)(?P<name>[^\d\s].*)"),
+    "NUMBER NAME": re.compile(r"(?P<id>\d+)(?:\s*(?:[=-]>|[,;:=.)|→])\s*|\s+[-–]\s+|\s+)(?P<name>[^\d\s].*)"),
     "NAME R G B": _WITH_COLOR,
-    "NAME,NUMBER": re.compile(r"(?P<name>.*[^\d\s])\s*(?:[,;:=\t])\s*(?P<id>\d+)"),
+    "NAME,NUMBER": re.compile(r"(?P<name>.*[^\d\s])\s*(?:[=-]>|[,;:=|→\t])\s*(?P<id>\d+)"),
 }
 """What every line of a list without a header may be, besides a name, or a name with a colour."""
 
 _NO_NAME = re.compile(
     r"[\W_]*|\S+(\s+\S+){3,}[.!?]|.*(://|```).*|<.*"  # marks, sentences, addresses, HTML
+    r"|[,;:=|].*|.*[,;:=|]|\d{4}_\d{6}\b.*"  # a part of a line that was to be parted; VOC's images
     r"|.*\.(png|jpe?g|tiff?|bmp|gif|webp|npy|txt|json|xml)\b.*|.*/.*/.*",  # files
     re.IGNORECASE,
 )
@@ -56,7 +58,8 @@ def read_list(text: str, *, is_table: bool) -> list[dict[str, Any]]:
     if not lines:
         return []
     delimiter, columns = _header(lines[0].rstrip(":"))
-    if len(columns) == 1 and not is_table:
+    is_title = not columns and _is_title(lines[0]) and not all(map(_is_title, lines))
+    if (len(columns) == 1 and not is_table) or is_title:
         raise ValueError(f"its first line, {lines[0]!r}, is a header or a class: remove it, or give the list as JSON")
     entries = _read_table(lines, delimiter, columns) if columns else _read_lines(lines, is_table)
     if entries and entries[0]["name"] == "__ignore__":  # labelme's name for what is in no class, and 255 in its masks
@@ -64,9 +67,18 @@ def read_list(text: str, *, is_table: bool) -> list[dict[str, Any]]:
     for entry in entries:
         if entry["name"] and _NO_NAME.fullmatch(entry["name"]):
             raise ValueError(f"not a list of classes: {entry['name']!r} is no name of one")
-    if all(entry["name"].isdecimal() for entry in entries) and 2 <= len(entries) < 1000:
+    numbers = [entry["name"] for entry in entries if entry["name"].isdecimal()]
+    if numbers and len(numbers) < len(entries):  # perhaps how many classes there are
+        raise ValueError(f"{numbers[0]!r} is a number, other names are none: remove it, or give the list as JSON")
+    if len(numbers) == len(entries) and 2 <= len(entries) < 1000:
         raise ValueError("its names are numbers only: it is no list of classes, or give it as JSON")
     return entries
+
+
+def _is_title(line: str) -> bool:
+    """As "Names of the classes" and "3 classes" are, and "class 1", a name where all others are of this kind."""
+    words = {word for word in re.findall(r"\w+", line.lower()) if not word.isdecimal()}
+    return bool(words) and words <= _TITLE_WORDS
 
 
 def _header(line: str) -> tuple[str, list[str]]:

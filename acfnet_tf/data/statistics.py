@@ -100,8 +100,10 @@ def all_values(counts: Sequence[ValueCounts]) -> np.ndarray:
 def find_mixture(masks: Sequence[object], values: Sequence[np.ndarray], ignored: Collection[int]) -> str:
     """Whether a number means one thing in some masks and another in others; then what to tell the user, or else "".
 
-    - Masks of 0 and 255, in which 255 is the foreground, among masks of 0 and 1, in which it is ignored: no mask then
-      holds 255 beside a class other than the first.
+    - Masks of 0 and 255, in which 255 is the foreground, among masks of 0 and 1, in which it is ignored: 255 then is
+      beside 0 alone in more masks than beside another class, and in less than half of the masks that hold such a class.
+      A mask of nothing but 255 is an image that is ignored, unless there are two classes and more than half as many of
+      such masks as of those with the second.
     - Masks of 1 … N among masks of 0 … N−1: no mask then holds 0 and N, and some of either kind hold all of theirs.
 
     Args:
@@ -121,13 +123,17 @@ def find_mixture(masks: Sequence[object], values: Sequence[np.ndarray], ignored:
 
     objects = [place for place, found in enumerate(holds) if found.intersection(classes[1:])]
     for white in sorted(value for value in everything.intersection(ignored) if value > last):
-        whites = [place for place, found in enumerate(holds) if white in found]
-        # Of several classes, a mask of nothing but 255 is an image that is ignored.
-        odd = [place for place in whites if first in holds[place] or len(classes) == 2]
-        if odd and not set(objects) & set(whites):
+        beside = [place for place in objects if white in holds[place]]
+        odd = [place for place, found in enumerate(holds) if white in found and not found.intersection(classes[1:])]
+        alone = sum(first not in holds[place] for place in odd)
+        if len(classes) > 2 or 2 * alone <= len(objects):
+            odd = [place for place in odd if first in holds[place]]
+        if len(odd) > len(beside) and 2 * len(beside) < len(objects):
+            plain = next(place for place in objects if white not in holds[place])
+            few = f"few masks ({len(beside)} of {len(objects)}) hold" if beside else "no mask holds"
             return (
-                f"{both(objects[0], odd[0])}, and no mask holds {white} beside"
-                f" {second if second == last else 'another class'}: is it ignored, or a class in {len(whites)} of"
+                f"{both(plain, odd[0])}, and {few} {white} beside"
+                f" {second if second == last else 'another class'}: is it ignored, or a class in {len(odd)} of"
                 f" {len(holds)} masks? Save all masks with the same numbers, or say it in a JSON class file"
                 f' (data.classes=FILE): "ignore": [{white}], or "ids": [{second}, {white}] for one class.'
             )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import keras
 import numpy as np
 
 from acfnet_tf.config import UserError
-from acfnet_tf.files import patiently, system_reason
+from acfnet_tf.files import is_zip, system_reason
 
 MODEL_FILE = "model.keras"
 
@@ -25,11 +24,11 @@ def load_model(path: str | Path) -> keras.Model:
     path = Path(path)
     file = path / MODEL_FILE if path.is_dir() else path
     try:
-        patiently(file, lambda: file.open("rb").close())  # else what cannot be read would pass for what is no zip
+        zipped = is_zip(file)
     except OSError as error:
         hint = f"{path} has no {MODEL_FILE}; has its training finished?" if path.is_dir() else "no such file"
         raise UserError(f"no model at {file}: {hint}") from error
-    if not zipfile.is_zipfile(file):  # of which Keras says that it does not exist
+    if not zipped:  # of which Keras says that it does not exist
         raise UserError(f"{file} is no .keras file, or cut off: copy it again")
     try:
         model = keras.models.load_model(file, compile=False)

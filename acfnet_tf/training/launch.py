@@ -14,7 +14,6 @@ import contextlib
 import ctypes
 import json
 import os
-import runpy
 import signal
 import socket
 import subprocess
@@ -152,6 +151,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    # Without the package, which loads TensorFlow.
-    with runpy.run_path(str(Path(__file__).parents[1] / "console.py"))["console"]():
+    from acfnet_tf.console import console
+
+    with console():
         main()

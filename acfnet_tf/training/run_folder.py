@@ -24,7 +24,7 @@ from acfnet_tf.data.class_file import read_class_file
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.labels.cityscapes import CITYSCAPES
 from acfnet_tf.data.sample import read_text
-from acfnet_tf.files import names_in, replaced, write_atomically, write_errors
+from acfnet_tf.files import as_utf_8, names_in, replaced, write_atomically, write_errors
 from acfnet_tf.models.loading import MODEL_FILE
 from acfnet_tf.training.checkpoints import Checkpoints
 
@@ -184,7 +184,7 @@ class RunFolder:
         """Shows an (H, W, 3) uint8 image in TensorBoard."""
         with self._tensorboard(step):
             # A file's name may hold bytes that are not UTF-8, and TensorBoard takes no others.
-            tf.summary.image(name.encode(errors="backslashreplace").decode(), image[None])
+            tf.summary.image(as_utf_8(name), image[None])
 
     @contextlib.contextmanager
     def _tensorboard(self, step: int) -> Iterator[None]:

@@ -107,6 +107,11 @@ def masks_of(root: Path, *kinds: list[int]) -> None:
         ([[0, 1], [0, 1], [0, 255], [0]], "0.png holds 0 and 1, {}2.png 0 and 255, and no mask holds 255 beside 1"),
         ([[0, 128], [0, 255]], "0.png holds 0 and 128, {}1.png 0 and 255, and no mask holds 255 beside 128"),
         ([[0, 1], [255, 255]], "0.png holds 0 and 1, {}1.png 255, and no mask holds 255 beside 1"),
+        ([[0, 1], [0, 1], *[[255]] * 2], "0.png holds 0 and 1, {}2.png 255, and no mask holds 255 beside 1"),
+        (
+            [[0, 1, 255], *[[0, 1]] * 3, *[[0, 255]] * 4, [0]],
+            "1.png holds 0 and 1, {}4.png 0 and 255, and few masks (1 of 4) hold 255 beside 1",
+        ),
         (
             [[0, 2, 3], [0, 1], [0, 255]],
             "holds 0, 2 and 3, {}2.png 0 and 255, and no mask holds 255 beside another class",
@@ -131,6 +136,8 @@ def test_masks_of_two_kinds_are_refused_unless_a_class_file_says_what_is_meant(
     [
         [[0, 1, 255], [0, 255], [0, 1]],  # ignored along borders
         [[0, 1, 2], [0, 2], [255, 255]],  # an image that is ignored
+        [[0, 1], [0, 1], [0], [255]],
+        [[0, 1, 255], [0, 1, 255], [0, 1], *[[0, 255]] * 5],  # ignored along borders, of few objects
         [[0, 1], [0, 2], [0, 255, 2]],
         [[0, 1, 2], [1, 2], [0, 1]],
         [[0, 255], [255, 255], [0, 0]],

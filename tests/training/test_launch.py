@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from acfnet_tf.training.launch import main
+
 TRAINING = Path(__file__).parents[2] / "acfnet_tf" / "training"
 # Imported beside its folder, without the package and hence without TensorFlow; nobody has long to end.
 LAUNCH = "import launch; launch.ALONE, launch.TERMINATED = 1, 0.5; launch.main()"
@@ -173,10 +175,12 @@ def test_workers_do_not_outlive_a_killed_launcher(start, tmp_path):
         (["--", "nowhere/main.py"], "no script nowhere/main.py"),
     ],
 )
-def test_a_mistake_is_one_line(arguments, message):
-    process = subprocess.run([sys.executable, TRAINING / "launch.py", *arguments], capture_output=True, text=True)
-    assert process.returncode == 2
-    (line,) = process.stderr.splitlines()
+def test_a_mistake_is_one_line(arguments, message, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["launch.py", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
     assert message in line
 
 

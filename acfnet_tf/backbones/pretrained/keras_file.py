@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import tempfile
 import warnings
@@ -16,7 +15,7 @@ import numpy as np
 
 from acfnet_tf.backbones.pretrained.keras_resnet import layers_of
 from acfnet_tf.config import UserError
-from acfnet_tf.files import patiently, system_reason
+from acfnet_tf.files import is_zip, system_reason
 
 
 def is_keras_file(path: Path) -> bool:
@@ -25,11 +24,10 @@ def is_keras_file(path: Path) -> bool:
     Raises:
         UserError: the file cannot be read, or is cut off, so that it is a file of nothing.
     """
-    with contextlib.suppress(OSError):  # there is none
-        patiently(path, lambda: path.open("rb").close())
-    if path.suffix == ".keras" and not zipfile.is_zipfile(path):
+    zipped = is_zip(path)
+    if path.suffix == ".keras" and not zipped:
         raise UserError(f"{path} is no .keras file, or cut off: copy it again")
-    if zipfile.is_zipfile(path):
+    if zipped:
         with zipfile.ZipFile(path) as archive:
             return "config.json" in archive.namelist()
     return h5py.is_hdf5(path)
