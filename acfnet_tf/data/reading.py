@@ -297,7 +297,8 @@ def _png_without_pixels(path: str | Path) -> BinaryIO | None:
             chunks = [file.read(33)]
             if not chunks[0].startswith(PNG_START):
                 return None
-            while (begin := file.read(8)) and (kind := begin[4:]) != b"IEND":
+            # A damaged file may be followed by any number of zeros, which are no chunks: their names are letters.
+            while (kind := (begin := file.read(8))[4:]).isalpha() and kind != b"IEND":
                 length = int.from_bytes(begin[:4], "big") + 4
                 if kind == b"eXIf":
                     chunks.append(begin + file.read(length))
