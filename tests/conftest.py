@@ -11,6 +11,14 @@ os.environ.pop("CITYSCAPES_DATASET", None)
 import acfnet_tf  # noqa: F401 (before TensorFlow, as it turns oneDNN on)
 
 
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Random networks are the same in every run of a test, whichever ran before it."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+
+
 @pytest.fixture(scope="session")
 def tiny_scenes(tmp_path_factory) -> Path:
     """A Cityscapes tree of tiny generated scenes, read-only for tests."""
