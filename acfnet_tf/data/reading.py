@@ -14,7 +14,7 @@ import io
 import os
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -297,13 +297,7 @@ def _png_without_pixels(path: str | Path) -> BinaryIO | None:
             chunks = [file.read(33)]
             if not chunks[0].startswith(PNG_START):
                 return None
-            # A damaged file may be followed by any number of zeros, which are no chunks: their names are letters.
-            while (kind := (begin := file.read(8))[4:]).isalpha() and kind != b"IEND":
-                length = int.from_bytes(begin[:4], "big") + 4
-                if kind == b"eXIf":
-                    chunks.append(begin + file.read(length))
-                else:
-                    file.seek(length, os.SEEK_CUR)
+            chunks += [chunk for _, chunk in _chunks(file, lambda kind: kind == b"eXIf")]
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
     return io.BytesIO(b"".join((*chunks, b"\0\0\0\0IDAT")))
@@ -316,11 +310,25 @@ def without_texts(png: bytes) -> bytes:
     """
     if not png.startswith(PNG_START):
         return png
-    chunks, at, kind = [png[:8]], 8, b""
-    while at < len(png) and kind != b"IEND":
-        end = at + 12 + int.from_bytes(png[at : at + 4], "big")
-        kind = png[at + 4 : at + 8]
-        if kind[:1].isupper() or kind in (b"tRNS", b"eXIf"):  # critical ones begin with a capital
-            chunks.insert(2 if kind == b"eXIf" else len(chunks), png[at:end])
-        at = end
+    file = io.BytesIO(png)
+    chunks = [file.read(8)]
+    # The names of critical chunks begin with a capital.
+    for kind, chunk in _chunks(file, lambda kind: kind[:1].isupper() or kind in (b"tRNS", b"eXIf")):
+        chunks.insert(2 if kind == b"eXIf" else len(chunks), chunk)
     return b"".join(chunks)
+
+
+def _chunks(file: BinaryIO, wanted: Callable[[bytes], bool]) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and content of the chunks of a PNG that are wanted; the others are passed over without being read.
+
+    Ends behind the picture, or at what is no chunk, as its name is not of letters: TensorFlow refuses such a file, and
+    the zeros that may follow a damaged one have no end.
+    """
+    while (kind := (begin := file.read(8))[4:]).isalpha():
+        length = int.from_bytes(begin[:4], "big") + 4
+        if wanted(kind):
+            yield kind, begin + file.read(length)
+        else:
+            file.seek(length, os.SEEK_CUR)
+        if kind == b"IEND":
+            return

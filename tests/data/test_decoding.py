@@ -18,7 +18,7 @@ from PIL import Image
 from acfnet_tf.data.classes import ClassSet, numbered_classes
 from acfnet_tf.data.decoding import Decoder
 from acfnet_tf.data.errors import DataError
-from acfnet_tf.data.reading import image_of, read_image, read_size, read_values
+from acfnet_tf.data.reading import image_of, read_image, read_size, read_values, values_of
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.export.image_bytes import decode_upright
 from acfnet_tf.serving import connection
@@ -134,6 +134,17 @@ def test_what_is_written_about_a_png_is_no_damage(trained, kind: bytes) -> None:
         for place in ("before", "behind"):
             picture = png_of_chunks(PHOTO, 8, 2, **{place: content})
             np.testing.assert_array_equal(assert_all_see_the_same(picture, trained), PHOTO)
+
+
+@pytest.mark.parametrize("place", ["before", "behind"])
+def test_what_is_no_chunk_of_a_png_is_damage_everywhere(trained, place: str) -> None:
+    content = png_of_chunks(PHOTO, 8, 2, **{place: chunk(b"\0\1\2\3", b"text")})
+    for read in (image_of, lambda content, name: values_of(content, name, "color")):
+        with pytest.raises(DataError, match=r"^a\.png: (damaged|not an image)"):
+            read(content, "a.png")
+    for decode in (trained, exported):
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            decode(content)
 
 
 def test_other_formats(trained) -> None:

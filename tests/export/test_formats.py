@@ -92,7 +92,7 @@ def test_other_networks(experiment, num_classes, precision, formats, make_pictur
         np.testing.assert_allclose(tf.nn.softmax(found["logits"]), probabilities, rtol=0, atol=1e-5)
         np.testing.assert_array_equal(found["labels"], found["logits"].argmax(axis=-1), format)
         clear = decided(probabilities, 1e-5)
-        assert clear.mean() > 0.5
+        assert clear.mean() > 0.9
         np.testing.assert_array_equal(found["labels"][clear], labels[clear], format)
 
 

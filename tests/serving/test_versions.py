@@ -66,7 +66,7 @@ def test_a_version_answers_its_warm_up_requests_before_it_serves(folder):
     records = list(tf.data.TFRecordDataset(str(folder / "warmup")).as_numpy_iterator())
     assert len(records) == 3
     with tf.io.TFRecordWriter(str(folder / "2" / WARMUP_FILE)) as writer:
-        writer.write(records[0].replace(b"PNG", b"XXX"))
+        writer.write(records[0].replace(b"PNG", b"GNP"))
     versions.poll()
     assert versions.find("toy").version == 1
     assert "Unknown image file format" in versions.states[2].problem

@@ -59,7 +59,7 @@ class Room:
         self._core = core
 
     def check(self, size: int) -> None:
-        """Raises RequestError where so many bytes more are too many for a request, or for now."""
+        """Raises RequestError where so many bytes more are too many for a request, or beside those of others."""
         if self.taken + size > self._core.max_request:
             limit = f"{self._core.max_request // MIB} MiB (serve.max_request_mib)"
             raise RequestError(Status.RESOURCE_EXHAUSTED, f"the request is larger than {limit}", http=413)
