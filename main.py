@@ -132,9 +132,8 @@ def main(arguments: list[str]) -> None:
     try:
         with _silent_stderr():
             from acfnet_tf import commands
-            from acfnet_tf.config import UserError
+            from acfnet_tf.errors import Stopped, UserError
             from acfnet_tf.request import Request
-            from acfnet_tf.training.interruption import Stopped
     except ImportError as error:  # Keras is set to something else, or a package is missing
         sys.exit(f"Error: {error}")
 

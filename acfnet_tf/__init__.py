@@ -17,11 +17,11 @@ except ImportError as error:
 
 from acfnet_tf import layers, serving
 from acfnet_tf._version import __version__
-from acfnet_tf.config import load_experiment
-from acfnet_tf.inference.inspection import Inspector
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.models.acfnet import ACFNet
 from acfnet_tf.models.weights import pretrained_model
+from acfnet_tf.recipes import load_experiment
+from acfnet_tf.visualization.inspection import Inspector
 
 __all__ = [
     "ACFNet",

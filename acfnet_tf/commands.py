@@ -9,24 +9,26 @@ from pathlib import Path
 
 import numpy as np
 
-from acfnet_tf.config import ConfigError, Experiment, Pixels, UserError, load_experiment, override
-from acfnet_tf.conversion import checked
-from acfnet_tf.data.checks import check
-from acfnet_tf.data.checks.report import write_check_report
+from acfnet_tf.checks import check
+from acfnet_tf.checks.report import write_check_report
+from acfnet_tf.config import Experiment, Pixels
 from acfnet_tf.data.listing import find_images
 from acfnet_tf.data.order import SampleOrder
 from acfnet_tf.data.pipeline import training_dataset
-from acfnet_tf.data.readers.shards import write_shards
 from acfnet_tf.data.sample import Sample
-from acfnet_tf.evaluation.comparison import compare
-from acfnet_tf.evaluation.report import describe_inference, write_report
-from acfnet_tf.evaluation.submission import archive_of, write_submission
+from acfnet_tf.errors import ConfigError, UserError
 from acfnet_tf.export.export import export as export_model
 from acfnet_tf.files import as_utf_8, check_writable
+from acfnet_tf.importers.shards import write_shards
 from acfnet_tf.inference.predictor import Predictor
-from acfnet_tf.models.complexity import complexity, complexity_table
+from acfnet_tf.label_files import predict_files
+from acfnet_tf.measure.complexity import complexity, complexity_table
 from acfnet_tf.models.create import create_model
 from acfnet_tf.models.loading import MODEL_FILE, load_model
+from acfnet_tf.recipes import load_experiment
+from acfnet_tf.reports.comparison import compare
+from acfnet_tf.reports.report import describe_inference, write_report
+from acfnet_tf.reports.submission import archive_of, write_submission
 from acfnet_tf.request import (
     Request,
     images_named,
@@ -38,6 +40,7 @@ from acfnet_tf.request import (
     trained_model,
     training_command,
 )
+from acfnet_tf.settings import checked, override
 from acfnet_tf.training.class_statistics import weights_from_counts
 from acfnet_tf.training.run_folder import BEST_MODEL_FILE, CONFIG_FILE
 from acfnet_tf.training.strategy import join_workers, read_tf_config, write_tf_config
@@ -46,7 +49,6 @@ from acfnet_tf.training.validation import evaluate_shared
 from acfnet_tf.visualization.data_sheet import write_augmented_sheet, write_contact_sheet
 from acfnet_tf.visualization.explore.server import explore as serve_page
 from acfnet_tf.visualization.html_report import write_html_report
-from acfnet_tf.visualization.predict import predict_files
 from acfnet_tf.visualization.visualize import IMAGES
 from acfnet_tf.visualization.visualize import visualize as draw_figures
 

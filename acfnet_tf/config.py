@@ -1,24 +1,18 @@
 """The experiment: what to build, on which data, how to train and how to evaluate it.
 
 Frozen dataclasses, each of whose fields knows its type and range. However a value arrives, a wrong one is refused when
-the dataclass is made. `override` changes single fields by dotted names, as `--set` does on the command line: unknown
-names are answered with the nearest valid ones.
+the dataclass is made (`acfnet_tf.settings`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import functools
-import importlib
 import json
-import pkgutil
-import typing
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Literal
 
-from acfnet_tf.conversion import Range, checked, show
+from acfnet_tf.errors import ConfigError
+from acfnet_tf.settings import Range, Settings, flatten, override_fields
 
 PAPER_SCALES = (0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
 
@@ -44,51 +38,12 @@ Mean = Annotated[float, Range(-(10**6), 10**6)]
 Scale = Annotated[float, Range(above=0, most=64)]
 """Times the size of an image, which then still fits 32 bits."""
 Scenes = Annotated[int, Range(1, 10**6)]
-"""More would be scenes of the next split, see `acfnet_tf.data.scenes`."""
+"""More would be scenes of the next split, see `acfnet_tf.scenes`."""
 Text = Annotated[str, Range(1)]
 
 
-class UserError(Exception):
-    """A mistake of the user's: shown as one clear line, without a stack trace, with exit status 1."""
-
-
-class ConfigError(UserError):
-    """An experiment or a setting that does not exist or does not fit."""
-
-
-class _Settings:
-    """A group of settings: when it is made, every value becomes one of its field's type, or is refused.
-
-    Raises:
-        ConfigError: a value of the wrong type, or outside the range of its field; names it by its dotted path.
-    """
-
-    _path: ClassVar[str]
-
-    def __init_subclass__(cls, path: str) -> None:
-        cls._path = path
-
-    def __post_init__(self) -> None:
-        for name, expected in _types(type(self)).items():
-            try:
-                object.__setattr__(self, name, checked(getattr(self, name), expected))
-            except ValueError as error:
-                raise ConfigError(f"{self._path}.{name} = {error}") from error
-
-    def _refusal(self, name: str, value: Any, expected: str) -> ConfigError:
-        return ConfigError(f"{self._path}.{name} = {show(value)}: expected {expected}")
-
-
-@functools.cache
-def _types(settings: type) -> dict[str, Any]:
-    """The type of every field with its range, but for groups in the group."""
-    types = typing.get_type_hints(settings, include_extras=True)
-    fields = {each.name: types[each.name] for each in dataclasses.fields(settings)}
-    return {name: expected for name, expected in fields.items() if not dataclasses.is_dataclass(expected)}
-
-
 @dataclass(frozen=True)
-class ModelConfig(_Settings, path="model"):
+class ModelConfig(Settings, path="model"):
     """Arguments of `acfnet_tf.ACFNet`, see there, and the weights that training begins with.
 
     `num_classes` none means as many as the data have. `weights` is "none" (random), "imagenet", "auto" ("imagenet", or
@@ -120,7 +75,7 @@ PRESCRIBED = ("stride_in", "stem", "conv_bias", "batch_norm_epsilon", "pixel_mea
 
 
 @dataclass(frozen=True)
-class DataConfig(_Settings, path="data"):
+class DataConfig(Settings, path="data"):
     """Which images and classes, and how they are augmented (Section 4.2). `docs/data.md` explains every field.
 
     Without a data folder, street scenes of `scene_size` are generated; the `scene_*` fields describe them.
@@ -160,7 +115,7 @@ class DataConfig(_Settings, path="data"):
 
 
 @dataclass(frozen=True)
-class LossConfig(_Settings, path="train.loss"):
+class LossConfig(Settings, path="train.loss"):
     """Eq. 4 and Section 4.4: L = aux_weight·la + coarse_weight·lc + fine_weight·lf."""
 
     aux_weight: NotNegative = 0.4
@@ -182,7 +137,7 @@ class LossConfig(_Settings, path="train.loss"):
 
 
 @dataclass(frozen=True)
-class TrainConfig(_Settings, path="train"):
+class TrainConfig(Settings, path="train"):
     """Section 4.2. `batch_size` is the global batch, over all replicas. `docs/training.md` explains every field."""
 
     loss: LossConfig = field(default_factory=LossConfig)
@@ -210,7 +165,7 @@ class TrainConfig(_Settings, path="train"):
 
 
 @dataclass(frozen=True)
-class EvaluationConfig(_Settings, path="evaluation"):
+class EvaluationConfig(Settings, path="evaluation"):
     """How an image becomes labels: whole image, or sliding window, multi-scale and flip (Section 4.4) on request.
 
     Evaluation also measures how well segments end where they should, within `boundary_widths` pixels of a boundary.
@@ -228,7 +183,7 @@ class EvaluationConfig(_Settings, path="evaluation"):
 
 
 @dataclass(frozen=True)
-class ExportConfig(_Settings, path="export"):
+class ExportConfig(Settings, path="export"):
     """What an exported SavedModel accepts and answers. `docs/deployment.md` explains every field.
 
     How it labels an image is `EvaluationConfig`'s matter: with scales and flips there, they are in the SavedModel too.
@@ -241,7 +196,7 @@ class ExportConfig(_Settings, path="export"):
 
 
 @dataclass(frozen=True)
-class ServeConfig(_Settings, path="serve"):
+class ServeConfig(Settings, path="serve"):
     """The embedded server. `docs/deployment.md` explains every field."""
 
     host: Text = "127.0.0.1"
@@ -260,7 +215,7 @@ class ServeConfig(_Settings, path="serve"):
 
 
 @dataclass(frozen=True)
-class ExploreConfig(_Settings, path="explore"):
+class ExploreConfig(Settings, path="explore"):
     """The page of `--mode=explore`. `docs/visualization.md` explains every field."""
 
     host: Text = "127.0.0.1"
@@ -298,132 +253,3 @@ class Experiment:
         except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise ConfigError(f"not the JSON of an experiment ({error})") from error
         return override_fields(cls(name=name), flatten(tree))
-
-
-def experiment_names() -> list[str]:
-    """Every experiment by name: the paper's rows, each followed by its small twin."""
-    package = importlib.import_module("experiments")
-    rows = sorted(module.name for module in pkgutil.iter_modules(package.__path__))
-    return [name for row in rows for name in (row, f"{row}_small")]
-
-
-def load_experiment(name: str, overrides: Iterable[str] = ()) -> Experiment:
-    """The experiment of that name, with overrides as on the command line.
-
-    Args:
-        name: a module of `experiments/`, with `_small` appended for its small twin.
-        overrides: strings "dotted.path=value".
-
-    Raises:
-        ConfigError: no such experiment, no such setting, or a value of the wrong type.
-
-    Example:
-        >>> load_experiment("acf_aspp", ["train.steps=80000"]).train.steps
-        80000
-    """
-    names = experiment_names()
-    if name not in names:
-        raise ConfigError(f"no experiment {name!r}. {suggest(name, names)}")
-    module = importlib.import_module(f"experiments.{name.removesuffix('_small')}")
-    experiment = module.get_experiment()
-    return override(small_twin(experiment) if name.endswith("_small") else experiment, overrides)
-
-
-def small_twin(experiment: Experiment) -> Experiment:
-    """The same wiring on a light network and small scenes: trains in minutes on two CPU cores."""
-    return dataclasses.replace(
-        experiment,
-        name=f"{experiment.name}_small",
-        model=dataclasses.replace(
-            experiment.model, channels=64, aspp_rates=(3, 6, 9), **_light_backbone(experiment.model.backbone)
-        ),
-        data=dataclasses.replace(
-            experiment.data,
-            crop_size=(193, 193),
-            scale_range=(0.75, 1.5),
-            scene_size=(256, 512),
-            scene_train=1_600,
-            scene_val=100,
-        ),
-        train=dataclasses.replace(
-            experiment.train,
-            loss=dataclasses.replace(experiment.train.loss, class_weights="inverse_log", ohem_min_kept=30_000),
-            steps=2_000,
-            learning_rate=0.1 if experiment.train.optimizer == "sgd" else 0.001,
-            checkpoint_every=500,
-            validate_every=500,
-            validate_images=50,
-        ),
-        evaluation=dataclasses.replace(experiment.evaluation, window=(193, 193)),
-    )
-
-
-def _light_backbone(backbone: str) -> dict[str, Any]:
-    """Fields of `ModelConfig` for the light relative of a backbone."""
-    if backbone == "efficientnet_lite0":  # is light, and its ImageNet weights are for all of it
-        return {}
-    if backbone.startswith("resnet"):
-        return {"backbone": "resnet18", "backbone_width": 16, "weights": "none"}
-    return {"backbone_width": 32, "weights": "none"}
-
-
-def override(experiment: Experiment, assignments: Iterable[str]) -> Experiment:
-    """Applies "dotted.path=value" strings in order.
-
-    Raises:
-        ConfigError: not an assignment, no such setting (with the nearest valid names), or a value of the wrong type.
-    """
-    values = {}
-    for assignment in assignments:
-        path, equals, value = assignment.partition("=")
-        if not equals:
-            raise ConfigError(f"--set {assignment!r} is not of the form key.path=value")
-        values[path.strip()] = value.strip()
-    return override_fields(experiment, values)
-
-
-def override_fields(experiment: Experiment, values: Mapping[str, Any]) -> Experiment:
-    """Like `override`, from a mapping of dotted paths to values (strings or already typed)."""
-    known = flatten(dataclasses.asdict(experiment))
-    for path in values:
-        if path not in known or path == "name":
-            raise ConfigError(f"no setting {path!r}. {suggest(path, [key for key in known if key != 'name'])}")
-    return _replace(experiment, values)
-
-
-def differences(old: Experiment, new: Experiment) -> dict[str, tuple[Any, Any]]:
-    """Settings that differ, as {dotted path: (old value, new value)}."""
-    before, after = flatten(dataclasses.asdict(old)), flatten(dataclasses.asdict(new))
-    return {path: (before[path], after[path]) for path in before if before[path] != after[path]}
-
-
-def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"a": {"b": 1}} → {"a.b": 1}."""
-    flat = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            flat.update(flatten(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
-
-
-def suggest(wrong: str, valid: Iterable[str]) -> str:
-    """A sentence with the nearest of the valid names, or all of them where none is near."""
-    valid = list(valid)
-    near = difflib.get_close_matches(wrong, valid, n=3, cutoff=0.5)
-    near += [name for name in valid if name.split(".")[-1] == wrong.split(".")[-1] and name not in near]
-    return f"Did you mean: {', '.join(near)}?" if near else f"There are: {', '.join(valid)}."
-
-
-def _replace(group: Any, values: Mapping[str, Any]) -> Any:
-    """A copy of the dataclass with the values at these paths, all at once: one may fit only together with another."""
-    changes, inner = {}, {}
-    for path, value in values.items():
-        head, _, rest = path.partition(".")
-        if rest:
-            inner.setdefault(head, {})[rest] = value
-        else:
-            changes[head] = value
-    changes |= {head: _replace(getattr(group, head), of_group) for head, of_group in inner.items()}
-    return dataclasses.replace(group, **changes)

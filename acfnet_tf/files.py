@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
-from acfnet_tf.config import UserError
+from acfnet_tf.errors import UserError
 
 T = TypeVar("T")
 

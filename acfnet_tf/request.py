@@ -8,24 +8,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from acfnet_tf.config import (
-    PRESCRIBED,
-    ConfigError,
-    Experiment,
-    UserError,
-    differences,
-    experiment_names,
-    load_experiment,
-    override,
-)
+from acfnet_tf.config import PRESCRIBED, Experiment
 from acfnet_tf.data.classes import ClassSet, numbered_classes
 from acfnet_tf.data.listing import unified
 from acfnet_tf.data.sample import DataSource, Sample
-from acfnet_tf.data.source import open_data
+from acfnet_tf.errors import ConfigError, UserError
+from acfnet_tf.importers.open import open_data
 from acfnet_tf.inference.predictor import Predictor
+from acfnet_tf.label_files import plan
+from acfnet_tf.recipes import experiment_names, load_experiment
+from acfnet_tf.settings import differences, override
 from acfnet_tf.training.run_folder import CLASSES_FILE, CONFIG_FILE, read_classes, read_config
 from acfnet_tf.visualization.figure import Run
-from acfnet_tf.visualization.predict import plan
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ def prepare(folder: Path, size: tuple[int, int], narrow: bool, for_torch: bool) 
     import tensorflow as tf
 
     import acfnet_tf
-    from acfnet_tf.data.scenes.street_scenes import draw_scene
+    from acfnet_tf.scenes.street_scenes import draw_scene
 
     image = draw_scene(0, 0, size).image
     np.save(folder / IMAGE, image)
@@ -57,7 +57,7 @@ def export(folder: Path, format: str) -> None:
     """Writes what `main.py --mode=export` writes, without what it verifies, which would take long here."""
     from acfnet_tf import Predictor
     from acfnet_tf.config import ExportConfig
-    from acfnet_tf.data.labels.cityscapes import CITYSCAPES
+    from acfnet_tf.data.cityscapes import CITYSCAPES
     from acfnet_tf.export.litert import write_litert
     from acfnet_tf.export.onnx import write_onnx
     from acfnet_tf.export.openvino import write_openvino

@@ -104,7 +104,7 @@ def main() -> None:
 
 def our_training(setup: Setup, turn: int, *, cache: bool = False) -> tf.data.Dataset:
     from acfnet_tf.config import DataConfig
-    from acfnet_tf.data.labels.cityscapes import CITYSCAPES
+    from acfnet_tf.data.cityscapes import CITYSCAPES
     from acfnet_tf.data.pipeline import training_dataset
     from acfnet_tf.data.sample import Sample
 
@@ -123,8 +123,8 @@ def our_decoding(setup: Setup, turn: int) -> tf.data.Dataset:
     """Batches of one pixel of each image and mask, so that nothing but decoding takes time."""
     import tensorflow as tf
 
+    from acfnet_tf.data.cityscapes import CITYSCAPES
     from acfnet_tf.data.decoding import Decoder
-    from acfnet_tf.data.labels.cityscapes import CITYSCAPES
     from acfnet_tf.data.sample import Sample
 
     decode = Decoder([Sample(*sample) for sample in setup.samples], CITYSCAPES)
@@ -262,9 +262,8 @@ def start(cores: list[int]) -> None:
 
 def prepare(flags: argparse.Namespace, folder: Path) -> Setup:
     """Draws the scenes under ./data, or finds those of an earlier run."""
-    from acfnet_tf.data.labels.cityscapes import CITYSCAPES
-    from acfnet_tf.data.readers.cityscapes import list_samples
-    from acfnet_tf.data.scenes.street_scenes import write_street_scenes
+    from acfnet_tf.data.cityscapes import CITYSCAPES, list_samples
+    from acfnet_tf.scenes.street_scenes import write_street_scenes
 
     height, width = flags.size
     root = Path("data") / f"street_scenes_{height}x{width}_{flags.images}+0+0_seed0"

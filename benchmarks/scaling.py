@@ -67,9 +67,10 @@ def work(flags: argparse.Namespace) -> None:
     import keras
     import tensorflow as tf
 
-    from acfnet_tf.config import ConfigError, load_experiment
+    from acfnet_tf.errors import ConfigError
     from acfnet_tf.losses import CITYSCAPES_CLASS_WEIGHTS, SegmentationLoss
     from acfnet_tf.models.create import create_model
+    from acfnet_tf.recipes import load_experiment
     from acfnet_tf.training.optimizer import create_optimizer
     from acfnet_tf.training.step import TrainStep
     from acfnet_tf.training.strategy import join_workers

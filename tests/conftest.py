@@ -10,6 +10,8 @@ os.environ.pop("CITYSCAPES_DATASET", None)
 
 import acfnet_tf  # noqa: F401 (before TensorFlow, as it turns oneDNN on)
 
+pytest_plugins = ["tests.trees"]
+
 
 @pytest.fixture(autouse=True)
 def seeded() -> None:

@@ -5,26 +5,17 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import runpy
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acfnet_tf import ACFNet, load_experiment
-from acfnet_tf.config import (
-    PAPER_SCALES,
-    ConfigError,
-    Experiment,
-    ModelConfig,
-    UserError,
-    differences,
-    experiment_names,
-    flatten,
-    override,
-    override_fields,
-    small_twin,
-    suggest,
-)
+from acfnet_tf.config import PAPER_SCALES, Experiment, ModelConfig
+from acfnet_tf.errors import ConfigError, UserError
+from acfnet_tf.recipes import FOLDER, experiment_names
+from acfnet_tf.settings import differences, flatten, override, override_fields, suggest
 
 ROWS = {
     "resnet101": (None, None),
@@ -255,6 +246,7 @@ def test_every_row_has_the_paper_s_network_and_training(name):
 
 @pytest.mark.parametrize("name", ROWS)
 def test_a_small_twin_has_the_same_wiring_on_a_light_network(name):
+    small_twin = runpy.run_path(str(FOLDER / "_small.py"))["small_twin"]
     row, small = load_experiment(name), load_experiment(f"{name}_small")
     assert small == small_twin(row)
     assert (small.model.context, small.model.class_feature) == (row.model.context, row.model.class_feature)

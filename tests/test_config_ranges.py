@@ -14,10 +14,12 @@ from typing import Annotated, Any
 import pytest
 
 from acfnet_tf import commands
-from acfnet_tf.config import ConfigError, Experiment, UserError, load_experiment, override, override_fields
-from acfnet_tf.conversion import FLOAT32_MAX, FLOAT32_MIN, Range
+from acfnet_tf.config import Experiment
+from acfnet_tf.errors import ConfigError, UserError
+from acfnet_tf.recipes import load_experiment
 from acfnet_tf.request import Request
 from acfnet_tf.serving import client
+from acfnet_tf.settings import FLOAT32_MAX, FLOAT32_MIN, Range, override, override_fields
 from acfnet_tf.training.run_folder import read_config
 
 plain = Experiment("plain")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from acfnet_tf.config import UserError
+from acfnet_tf.errors import UserError
 from acfnet_tf.files import as_utf_8, check_writable, replaced, write_atomically, write_errors
 
 

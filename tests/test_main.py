@@ -18,8 +18,10 @@ from absl import flags
 from PIL import Image
 
 import main as command_line
-from acfnet_tf.config import Experiment, UserError, experiment_names, load_experiment
-from acfnet_tf.data.labels.cityscapes import CITYSCAPES
+from acfnet_tf.config import Experiment
+from acfnet_tf.data.cityscapes import CITYSCAPES
+from acfnet_tf.errors import UserError
+from acfnet_tf.recipes import experiment_names, load_experiment
 from acfnet_tf.request import Request, images_named
 from acfnet_tf.serving import Client
 from tests.tiny import TINY_SETTINGS

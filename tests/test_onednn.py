@@ -29,7 +29,7 @@ def run(program: str, value: str | None = None) -> tuple[str, str]:
     return done.stdout, done.stderr
 
 
-@pytest.mark.parametrize("first", ["acfnet_tf, keras", "acfnet_tf.training.launch"])
+@pytest.mark.parametrize("first", ["acfnet_tf, keras", "acfnet_tf.launch"])
 def test_importing_the_package_turns_it_on(first):
     shown, told = run(f"import {first}; import os; print(os.environ['{VARIABLE}']){SAYS}")
     assert shown.splitlines() == ["1", "True Convolutions: oneDNN."]

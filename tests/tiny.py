@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from acfnet_tf.config import Experiment, load_experiment
-from acfnet_tf.data.scenes.street_scenes import write_street_scenes
+from acfnet_tf.config import Experiment
+from acfnet_tf.recipes import load_experiment
+from acfnet_tf.scenes.street_scenes import write_street_scenes
 
 TINY_SETTINGS = (
     "model.backbone_width=4",

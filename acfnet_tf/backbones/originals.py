@@ -8,9 +8,9 @@ from typing import Any, Literal, NamedTuple
 
 import keras
 
-from acfnet_tf.backbones.pretrained.pretrained import IMAGENET_RGB
-from acfnet_tf.backbones.pretrained.torch_efficientnet_lite import LITE0_RGB, packaged_lite0
-from acfnet_tf.config import UserError
+from acfnet_tf.errors import UserError
+from acfnet_tf.pretrained.pretrained import IMAGENET_RGB
+from acfnet_tf.pretrained.torch_efficientnet_lite import LITE0_RGB, packaged_lite0
 
 MINUS_ONE_TO_ONE = {"pixel_mean": (127.5, 127.5, 127.5), "pixel_std": (127.5, 127.5, 127.5)}
 

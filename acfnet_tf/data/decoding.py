@@ -9,9 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from acfnet_tf.data.classes import ClassSet
-from acfnet_tf.data.errors import DataError
 from acfnet_tf.data.reading import PNG_START, image_of, values_of
 from acfnet_tf.data.sample import Piece, Sample, read_bytes
+from acfnet_tf.errors import DataError
 
 JPEG_START = b"\xff\xd8\xff"
 DECODING = 2

@@ -8,7 +8,7 @@ import unicodedata
 from collections import deque
 from pathlib import Path
 
-from acfnet_tf.data.errors import DataError
+from acfnet_tf.errors import DataError
 
 IMAGE_SUFFIXES = (
     ".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tga", ".tif", ".tiff", ".webp",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from acfnet_tf.data.errors import DataError
+from acfnet_tf.errors import DataError
 
 
 def sample_file_index(seed: int, index: int | tf.Tensor, num_files: int) -> tf.Tensor:

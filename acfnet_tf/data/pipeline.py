@@ -17,10 +17,10 @@ from acfnet_tf.data.augmentation import augment, pad
 from acfnet_tf.data.cache import cached
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.decoding import Decoder
-from acfnet_tf.data.errors import DataError
 from acfnet_tf.data.order import SampleOrder
 from acfnet_tf.data.reading import load_sample
 from acfnet_tf.data.sample import Sample
+from acfnet_tf.errors import DataError
 
 
 def training_dataset(

@@ -21,10 +21,10 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
+from acfnet_tf.data.cityscapes import CITYSCAPES
 from acfnet_tf.data.classes import ClassSet
-from acfnet_tf.data.errors import DataError
-from acfnet_tf.data.labels.cityscapes import CITYSCAPES
 from acfnet_tf.data.sample import Piece, Sample, read_bytes
+from acfnet_tf.errors import DataError
 
 PNG_START = b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR"
 """The first 16 bytes of every PNG. Width and height (4 bytes each) follow, then bit depth and colour type."""

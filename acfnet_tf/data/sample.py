@@ -11,9 +11,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from acfnet_tf.config import UserError
 from acfnet_tf.data.classes import ClassSet
-from acfnet_tf.data.errors import DataError
+from acfnet_tf.errors import DataError, UserError
 from acfnet_tf.files import patiently
 
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from acfnet_tf.config import UserError
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.reading import load_sample
 from acfnet_tf.data.sample import Sample
+from acfnet_tf.errors import UserError
 from acfnet_tf.inference.overlap import read_ahead
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.metrics.boundary import BoundaryCounts

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from acfnet_tf.config import ExportConfig, UserError
+from acfnet_tf.config import ExportConfig
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.sample import Sample
+from acfnet_tf.errors import UserError
 from acfnet_tf.export.litert import write_litert
 from acfnet_tf.export.onnx import write_onnx
 from acfnet_tf.export.openvino import write_openvino

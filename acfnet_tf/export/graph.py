@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from acfnet_tf.config import UserError
+from acfnet_tf.errors import UserError
 from acfnet_tf.inference.averaging import is_plain
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.layers.dilation import never_differentiated

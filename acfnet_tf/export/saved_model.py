@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from acfnet_tf.config import ExportConfig, UserError
+from acfnet_tf.config import ExportConfig
 from acfnet_tf.data.classes import ClassSet
+from acfnet_tf.errors import UserError
 from acfnet_tf.export.saved_model_readme import saved_model_readme
 from acfnet_tf.export.signatures import Signatures, make_signatures
 from acfnet_tf.export.warmup import write_warmup

@@ -12,9 +12,9 @@ import tensorflow as tf
 from acfnet_tf._version import __version__
 from acfnet_tf.config import ExportConfig
 from acfnet_tf.data.classes import ClassSet
-from acfnet_tf.evaluation.report import describe_inference
 from acfnet_tf.export.signatures import Signatures
 from acfnet_tf.inference.predictor import Predictor
+from acfnet_tf.reports.report import describe_inference
 from acfnet_tf.tables import plain
 
 _MEANING = {

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from acfnet_tf.config import ExportConfig, UserError
+from acfnet_tf.config import ExportConfig
 from acfnet_tf.data.classes import ClassSet
+from acfnet_tf.errors import UserError
 from acfnet_tf.export.image_bytes import assert_fits, decode_upright
 from acfnet_tf.inference.predictor import Predictor
 

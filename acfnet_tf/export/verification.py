@@ -12,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from acfnet_tf.config import UserError
 from acfnet_tf.data.reading import open_picture
+from acfnet_tf.errors import UserError
 from acfnet_tf.export.graph import conversion, float32, plain_forward
 from acfnet_tf.export.runtimes import Run, open_runtime
 from acfnet_tf.export.scenes import Scene

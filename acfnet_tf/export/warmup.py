@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from acfnet_tf.config import UserError
+from acfnet_tf.errors import UserError
 from acfnet_tf.export.signatures import Signatures
 
 WARMUP_FILE = "tf_serving_warmup_requests"

@@ -10,7 +10,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from acfnet_tf.config import EvaluationConfig, UserError
+from acfnet_tf.config import EvaluationConfig
+from acfnet_tf.errors import UserError
 from acfnet_tf.inference.averaging import average, is_plain
 from acfnet_tf.inference.folding import fold_batch_norm
 from acfnet_tf.layers.dilation import never_differentiated

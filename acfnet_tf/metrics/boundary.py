@@ -18,7 +18,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from acfnet_tf.config import UserError
+from acfnet_tf.errors import UserError
 from acfnet_tf.metrics.confusion import ious, valid_pixels
 
 

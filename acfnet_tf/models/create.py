@@ -9,7 +9,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from acfnet_tf.config import ConfigError, ModelConfig
+from acfnet_tf.config import ModelConfig
+from acfnet_tf.errors import ConfigError
 from acfnet_tf.layers import ASPP, ConvNormAct, PyramidPooling
 from acfnet_tf.models.acfnet import ACFNet
 

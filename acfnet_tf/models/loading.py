@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from acfnet_tf.config import UserError
+from acfnet_tf.errors import UserError
 from acfnet_tf.files import is_zip, system_reason
 
 MODEL_FILE = "model.keras"

@@ -16,13 +16,14 @@ from typing import Any
 import keras
 import numpy as np
 
-from acfnet_tf.backbones.pretrained.find import WORDS, find_pretrained
-from acfnet_tf.backbones.pretrained.pretrained import Pretrained, first_of
-from acfnet_tf.config import PRESCRIBED, ConfigError, ModelConfig, UserError
+from acfnet_tf.config import PRESCRIBED, ModelConfig
+from acfnet_tf.errors import ConfigError, UserError
 from acfnet_tf.files import patiently
 from acfnet_tf.models.acfnet import ACFNet
 from acfnet_tf.models.create import create_model
 from acfnet_tf.models.loading import load_model
+from acfnet_tf.pretrained.find import WORDS, find_pretrained
+from acfnet_tf.pretrained.pretrained import Pretrained, first_of
 
 NAMES_SHOWN = 8
 """Of each kind of variables that were not taken; the others are counted."""

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import tensorflow as tf
 
-from acfnet_tf.config import UserError
+from acfnet_tf.errors import UserError
 
 _OUTPUT = "label_png_bytes"
 _CODES = {

@@ -20,14 +20,14 @@ from typing import Annotated
 import numpy as np
 from PIL import Image
 
-from acfnet_tf.config import Threads, UserError
+from acfnet_tf.config import Threads
 from acfnet_tf.console import console
-from acfnet_tf.conversion import Range, flag
-from acfnet_tf.data.errors import DataError
+from acfnet_tf.errors import DataError, UserError
 from acfnet_tf.files import check_writable, replaced, write_errors
+from acfnet_tf.label_files import plan, some_failed
 from acfnet_tf.progress import ProgressBar
 from acfnet_tf.serving.connection import Client, RefusedError
-from acfnet_tf.visualization.predict import plan, some_failed
+from acfnet_tf.settings import Range, flag
 
 
 def segment_files(

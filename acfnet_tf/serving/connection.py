@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 import numpy as np
 from PIL import Image
 
-from acfnet_tf.config import UserError
 from acfnet_tf.data.reading import PNG_START, image_of, open_picture
 from acfnet_tf.data.sample import read_bytes
+from acfnet_tf.errors import UserError
 from acfnet_tf.serving.channels import Channel, Failure, GrpcChannel, RestChannel
 
 ImageSource = np.ndarray | str | Path | bytes

@@ -10,10 +10,10 @@ import tensorflow as tf
 
 from acfnet_tf.config import Experiment
 from acfnet_tf.data.classes import ClassSet
-from acfnet_tf.data.errors import DataError
 from acfnet_tf.data.order import SampleOrder
 from acfnet_tf.data.pipeline import diagnose, training_dataset
 from acfnet_tf.data.sample import Sample
+from acfnet_tf.errors import DataError
 from acfnet_tf.files import PAUSES
 from acfnet_tf.training.progress import Progress
 from acfnet_tf.training.strategy import Workers

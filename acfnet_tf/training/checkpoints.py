@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import tensorflow as tf
 
-from acfnet_tf.config import ConfigError, UserError
+from acfnet_tf.errors import ConfigError, UserError
 from acfnet_tf.files import names_in, patiently, replaced
 
 CHECKSUM_BYTES = 8

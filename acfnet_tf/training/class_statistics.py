@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from acfnet_tf.config import ConfigError, Experiment
-from acfnet_tf.data.labels.cityscapes import CITYSCAPES
+from acfnet_tf.config import Experiment
+from acfnet_tf.data.cityscapes import CITYSCAPES
 from acfnet_tf.data.order import SampleOrder
 from acfnet_tf.data.sample import DataSource, Sample
-from acfnet_tf.data.statistics import class_pixels, count_values
+from acfnet_tf.errors import ConfigError
+from acfnet_tf.importers.counts import class_pixels, count_values
 from acfnet_tf.losses import (
     CITYSCAPES_CLASS_WEIGHTS,
     enet_weights,

@@ -6,8 +6,9 @@ import dataclasses
 import json
 from pathlib import Path
 
-from acfnet_tf.config import PRESCRIBED, Experiment, ModelConfig, override_fields
+from acfnet_tf.config import PRESCRIBED, Experiment, ModelConfig
 from acfnet_tf.models.weights import Initialization, find_weights
+from acfnet_tf.settings import override_fields
 from acfnet_tf.training.run_folder import has_begun, read_config
 from acfnet_tf.training.strategy import Workers
 

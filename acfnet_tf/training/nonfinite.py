@@ -8,8 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from acfnet_tf.config import UserError
 from acfnet_tf.data.sample import Sample
+from acfnet_tf.errors import UserError
 from acfnet_tf.layers.norm import deferred_statistics
 from acfnet_tf.losses.segmentation import SegmentationLoss
 from acfnet_tf.models.loading import not_finite

@@ -19,13 +19,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from acfnet_tf.config import PRESCRIBED, ConfigError, Experiment, UserError, differences
-from acfnet_tf.data.class_file import read_class_file
+from acfnet_tf.config import PRESCRIBED, Experiment
+from acfnet_tf.data.cityscapes import CITYSCAPES
 from acfnet_tf.data.classes import ClassSet
-from acfnet_tf.data.labels.cityscapes import CITYSCAPES
 from acfnet_tf.data.sample import read_text
+from acfnet_tf.errors import ConfigError, UserError
 from acfnet_tf.files import as_utf_8, names_in, replaced, write_atomically, write_errors
+from acfnet_tf.importers.class_file import read_class_file
 from acfnet_tf.models.loading import MODEL_FILE
+from acfnet_tf.settings import differences
 from acfnet_tf.training.checkpoints import Checkpoints
 
 CONFIG_FILE, CLASSES_FILE, SAMPLES_FILE = "config.json", "classes.json", "samples.json"

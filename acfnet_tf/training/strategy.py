@@ -14,9 +14,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from acfnet_tf.config import ConfigError
+from acfnet_tf.errors import ConfigError, Stopped
 from acfnet_tf.replicas import replica_sum
-from acfnet_tf.training.interruption import Stopped
 
 TF_CONFIG = "TF_CONFIG"
 """The environment variable in which TensorFlow programs find their cluster: JSON with the addresses of all workers and
@@ -163,7 +162,7 @@ def join_workers(strategy: str) -> Workers:
         raise ConfigError(
             f"train.strategy=multi_worker finds the workers in {TF_CONFIG}, which is not set. Give "
             "--cluster=HOST:PORT,HOST:PORT --worker=INDEX on each, or start them all on this machine by "
-            "python -m acfnet_tf.training.launch"
+            "python -m acfnet_tf.launch"
         )
     if strategy != "multi_worker" and len(addresses) > 1:
         raise ConfigError(

@@ -12,32 +12,32 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from acfnet_tf.config import ConfigError, Experiment
-from acfnet_tf.data.checks.check import check_data
-from acfnet_tf.data.checks.values import MIXTURE
-from acfnet_tf.data.errors import DataError
+from acfnet_tf.checks.check import check_data
+from acfnet_tf.checks.values import MIXTURE
+from acfnet_tf.config import Experiment
 from acfnet_tf.data.sample import DataSource
-from acfnet_tf.data.source import open_data
+from acfnet_tf.errors import ConfigError, DataError, Stopped
+from acfnet_tf.importers.open import open_data
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.losses import SegmentationLoss
+from acfnet_tf.measure.memory import choose_micro_batch
 from acfnet_tf.models.create import create_model
 from acfnet_tf.models.weights import Initialization
 from acfnet_tf.onednn import what_runs_convolutions
+from acfnet_tf.signals import Interruption
 from acfnet_tf.training.batches import Batch, Batches
 from acfnet_tf.training.class_statistics import ClassStatistics
 from acfnet_tf.training.initialization import initialization_of_run
-from acfnet_tf.training.interruption import Interruption, Stopped
 from acfnet_tf.training.loss_scale import LossScale
-from acfnet_tf.training.memory import choose_micro_batch
 from acfnet_tf.training.nonfinite import NonFiniteSteps, check_state
 from acfnet_tf.training.optimizer import create_optimizer
-from acfnet_tf.training.pictures import validation_pictures
 from acfnet_tf.training.progress import Progress
 from acfnet_tf.training.run_folder import RunFolder, check_same_run
 from acfnet_tf.training.step import TrainStep
 from acfnet_tf.training.strategy import Workers, join_workers
 from acfnet_tf.training.validation import evaluate_shared
 from acfnet_tf.visualization.figure import Run
+from acfnet_tf.visualization.validation_pictures import validation_pictures
 
 SECONDS_BETWEEN_CHECKPOINTS = 900
 """A checkpoint is also written when this much time has passed since the last one: steps can take minutes."""

@@ -13,10 +13,10 @@ from matplotlib.figure import Figure, SubFigure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import PercentFormatter
 
-from acfnet_tf.config import UserError
 from acfnet_tf.data.classes import ClassSet
-from acfnet_tf.inference.inspection import Inspection, inspector_of
+from acfnet_tf.errors import UserError
 from acfnet_tf.visualization.figure import Picture, Run, class_name, mark, show_image, show_map, styled
+from acfnet_tf.visualization.inspection import Inspection, inspector_of
 
 _WIDTH, _COLORBAR_WIDTH = 8.4, 0.7
 """Inches of all maps in a row, and of the colour bar beside them."""

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from acfnet_tf.inference.inspection import unit_length
 from acfnet_tf.layers.resize import Grid
+from acfnet_tf.visualization.inspection import unit_length
 
 PRESENT_SHARE = 0.001
 """A class is present where at least this share of the coarse probability is its own, or some position's most."""

@@ -9,9 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 
-from acfnet_tf.config import UserError
 from acfnet_tf.data.classes import ClassSet
-from acfnet_tf.inference.inspection import Inspection, Inspector, inspector_of, unit_length
+from acfnet_tf.errors import UserError
 from acfnet_tf.visualization.center_statistics import (
     CenterVariation,
     balanced_choice,
@@ -22,6 +21,7 @@ from acfnet_tf.visualization.center_statistics import (
 )
 from acfnet_tf.visualization.feature_scatter import CROSS, Cloud, draw_cloud, name_marked, short_names
 from acfnet_tf.visualization.figure import Picture, Run, class_legend, shorten, show_image, show_labels, styled
+from acfnet_tf.visualization.inspection import Inspection, Inspector, inspector_of, unit_length
 
 MAX_POINTS = 2000
 MAX_CLASSES = 40

@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike
 from PIL import Image
 
 from acfnet_tf.data.classes import ClassSet
-from acfnet_tf.data.errors import DataError
 from acfnet_tf.data.reading import read_image, read_values
 from acfnet_tf.data.sample import Sample
+from acfnet_tf.errors import DataError
 from acfnet_tf.files import replaced, write_errors
 from acfnet_tf.visualization.figure import (
     ABOVE_CAPTIONS,

@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from PIL import Image
 
-from acfnet_tf.config import UserError
 from acfnet_tf.data.classes import ClassSet
+from acfnet_tf.errors import UserError
 from acfnet_tf.visualization.figure import (
     ABOVE_CAPTIONS,
     CAPTION_SIZE,

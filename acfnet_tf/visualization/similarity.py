@@ -12,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from acfnet_tf.data.classes import ClassSet
-from acfnet_tf.inference.inspection import inspector_of
 from acfnet_tf.visualization.figure import (
     PANEL_WIDTH,
     Picture,
@@ -28,6 +27,7 @@ from acfnet_tf.visualization.figure import (
     show_map,
     styled,
 )
+from acfnet_tf.visualization.inspection import inspector_of
 
 _WIDEST = 12
 """Inches of a figure; with more columns than fit, panels become smaller."""

@@ -9,19 +9,20 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from acfnet_tf.config import UserError, suggest
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.listing import unified
 from acfnet_tf.data.reading import load_sample, read_image
 from acfnet_tf.data.sample import Sample
+from acfnet_tf.errors import UserError
 from acfnet_tf.evaluation.evaluate import evaluate
+from acfnet_tf.label_files import some_failed
 from acfnet_tf.metrics.confusion import iou_of_images
 from acfnet_tf.progress import ProgressBar
+from acfnet_tf.settings import suggest
 from acfnet_tf.visualization.attention import draw_attention
 from acfnet_tf.visualization.centers import draw_center_variation, draw_centers
 from acfnet_tf.visualization.errors import draw_class_bars, draw_confusion, rank_images
 from acfnet_tf.visualization.figure import Picture, Run, save
-from acfnet_tf.visualization.predict import some_failed
 from acfnet_tf.visualization.results import draw_results
 from acfnet_tf.visualization.similarity import draw_similarity
 

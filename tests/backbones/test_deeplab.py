@@ -9,8 +9,8 @@ import tensorflow as tf
 
 from acfnet_tf.backbones.deeplab import deeplab
 from acfnet_tf.backbones.features import Features
-from acfnet_tf.backbones.pretrained.keras_cv_weights import deeplab_imagenet
 from acfnet_tf.layers import ASPP, SyncBatchNorm
+from acfnet_tf.pretrained.keras_cv_weights import deeplab_imagenet
 from tests.oracle import assert_close
 from tests.saving import randomize
 

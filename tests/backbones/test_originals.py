@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from acfnet_tf.backbones.originals import ORIGINALS, original
-from acfnet_tf.config import UserError
+from acfnet_tf.errors import UserError
 
 IMAGE = np.random.default_rng(0).uniform(0, 255, (1, 5, 4, 3)).astype(np.float32)
 APPLICATIONS = keras.applications

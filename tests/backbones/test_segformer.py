@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from acfnet_tf.backbones.pretrained.keras_cv_weights import segformer_imagenet
-from acfnet_tf.backbones.pretrained.keras_segformer import segformer_from_keras
 from acfnet_tf.backbones.segformer import segformer
-from acfnet_tf.config import UserError
+from acfnet_tf.errors import UserError
 from acfnet_tf.layers import SyncBatchNorm
+from acfnet_tf.pretrained.keras_cv_weights import segformer_imagenet
+from acfnet_tf.pretrained.keras_segformer import segformer_from_keras
 from tests.oracle import assert_close
 from tests.saving import randomize
 

@@ -13,8 +13,7 @@ import pytest
 from PIL import Image
 
 from acfnet_tf.config import ExploreConfig
-from acfnet_tf.data.labels.cityscapes import CITYSCAPES
-from acfnet_tf.data.readers.cityscapes import list_samples
+from acfnet_tf.data.cityscapes import CITYSCAPES, list_samples
 from acfnet_tf.visualization.figure import Run
 from tests.visualization.networks import tiny_run
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from acfnet_tf.data.labels.cityscapes import CITYSCAPES
+from acfnet_tf.data.cityscapes import CITYSCAPES
 from acfnet_tf.visualization.explore.drawing import view_size
 from acfnet_tf.visualization.explore.tables import MOST_CLASSES
 from acfnet_tf.visualization.palette import overlay

@@ -17,11 +17,11 @@ from PIL import Image
 
 from acfnet_tf import files
 from acfnet_tf.data import reading
+from acfnet_tf.data.cityscapes import CITYSCAPES
 from acfnet_tf.data.classes import ClassSet, pack_color
-from acfnet_tf.data.errors import DataError
-from acfnet_tf.data.labels.cityscapes import CITYSCAPES
 from acfnet_tf.data.reading import read_image, read_values
 from acfnet_tf.data.sample import Sample
+from acfnet_tf.errors import DataError
 
 RGB = np.random.default_rng(0).integers(0, 256, (12, 20, 3), np.uint8)
 GREY = RGB[..., 0]

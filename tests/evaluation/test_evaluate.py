@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from acfnet_tf.config import UserError
+from acfnet_tf.data.cityscapes import CITYSCAPES, LABEL_IDS
 from acfnet_tf.data.classes import ClassSet, default_colors
-from acfnet_tf.data.errors import DataError
-from acfnet_tf.data.labels.cityscapes import CITYSCAPES, LABEL_IDS
 from acfnet_tf.data.reading import load_sample
 from acfnet_tf.data.sample import Sample
+from acfnet_tf.errors import DataError, UserError
 from acfnet_tf.evaluation.evaluate import evaluate
 from acfnet_tf.metrics.boundary import BoundaryCounts
 from acfnet_tf.metrics.confusion import iou_of_images

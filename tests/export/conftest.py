@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from acfnet_tf.config import ExportConfig
-from acfnet_tf.data.labels.cityscapes import CITYSCAPES
+from acfnet_tf.data.cityscapes import CITYSCAPES
 from acfnet_tf.export.saved_model import export_saved_model
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.models.create import create_model

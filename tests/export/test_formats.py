@@ -12,15 +12,16 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from acfnet_tf.config import EvaluationConfig, UserError
-from acfnet_tf.data.class_file import read_class_file
+from acfnet_tf.config import EvaluationConfig
+from acfnet_tf.data.cityscapes import CITYSCAPES
 from acfnet_tf.data.classes import ClassSet, default_colors
-from acfnet_tf.data.labels.cityscapes import CITYSCAPES
+from acfnet_tf.errors import UserError
 from acfnet_tf.export.graph import float32
 from acfnet_tf.export.litert import write_litert
 from acfnet_tf.export.onnx import write_onnx
 from acfnet_tf.export.openvino import write_openvino
 from acfnet_tf.export.runtimes import OPENERS, open_runtime
+from acfnet_tf.importers.class_file import read_class_file
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.models.create import create_model
 from tests.tiny import tiny_experiment

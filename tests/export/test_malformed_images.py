@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from acfnet_tf.config import ServeConfig, UserError
-from acfnet_tf.data.errors import DataError
-from acfnet_tf.data.labels.cityscapes import CITYSCAPES
+from acfnet_tf.config import ServeConfig
+from acfnet_tf.data.cityscapes import CITYSCAPES
 from acfnet_tf.data.reading import image_of
+from acfnet_tf.errors import DataError, UserError
+from acfnet_tf.label_files import predict_files
 from acfnet_tf.serving.channels import Failure, GrpcChannel
 from acfnet_tf.serving.server import Server
-from acfnet_tf.visualization.predict import predict_files
 from tests.serving import malformed
 
 MAX_PIXELS = 100_000

@@ -13,10 +13,10 @@ import keras
 import numpy as np
 import pytest
 
-from acfnet_tf.config import EvaluationConfig, ExportConfig, UserError
+from acfnet_tf.config import EvaluationConfig, ExportConfig
+from acfnet_tf.data.cityscapes import CITYSCAPES
 from acfnet_tf.data.classes import numbered_classes
-from acfnet_tf.data.labels.cityscapes import CITYSCAPES
-from acfnet_tf.data.source import open_data
+from acfnet_tf.errors import UserError
 from acfnet_tf.export import export as export_module
 from acfnet_tf.export import verification
 from acfnet_tf.export.export import export
@@ -25,6 +25,7 @@ from acfnet_tf.export.runtimes import open_runtime
 from acfnet_tf.export.saved_model import export_saved_model
 from acfnet_tf.export.scenes import Scene, read_scenes
 from acfnet_tf.export.verification import CONFIDENCE_STEP, Comparison, verify_file, verify_int8, verify_saved_model
+from acfnet_tf.importers.open import open_data
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.models.create import create_model
 from tests.tiny import tiny_experiment, write_tiny_scenes

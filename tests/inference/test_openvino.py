@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import acfnet_tf
-from acfnet_tf.config import EvaluationConfig, UserError
+from acfnet_tf.config import EvaluationConfig
+from acfnet_tf.errors import UserError
 from acfnet_tf.inference.predictor import Predictor
 
 EVALUATIONS = {

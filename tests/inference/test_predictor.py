@@ -8,7 +8,8 @@ import pytest
 import tensorflow as tf
 
 import acfnet_tf
-from acfnet_tf.config import EvaluationConfig, UserError
+from acfnet_tf.config import EvaluationConfig
+from acfnet_tf.errors import UserError
 from acfnet_tf.inference.predictor import Predictor
 
 N = 5

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from acfnet_tf.config import ConfigError, ModelConfig
+from acfnet_tf.config import ModelConfig
+from acfnet_tf.errors import ConfigError
 from acfnet_tf.layers import SyncBatchNorm
 from acfnet_tf.models.create import create_model
 from tests.saving import randomize

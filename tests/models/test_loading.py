@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from acfnet_tf import files
-from acfnet_tf.backbones.pretrained.keras_file import is_keras_file, is_whole, read_keras_file
-from acfnet_tf.config import UserError
+from acfnet_tf.errors import UserError
 from acfnet_tf.models.loading import load_model
+from acfnet_tf.pretrained.keras_file import is_keras_file, is_whole, read_keras_file
 
 
 @pytest.fixture

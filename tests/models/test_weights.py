@@ -11,10 +11,11 @@ import pytest
 import tensorflow as tf
 
 from acfnet_tf import ACFNet, files, pretrained_model
-from acfnet_tf.backbones.pretrained.pretrained import Pretrained
-from acfnet_tf.config import ModelConfig, UserError
+from acfnet_tf.config import ModelConfig
+from acfnet_tf.errors import UserError
 from acfnet_tf.models.create import create_model
 from acfnet_tf.models.weights import find_weights
+from acfnet_tf.pretrained.pretrained import Pretrained
 from tests.saving import randomize
 
 

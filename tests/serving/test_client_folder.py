@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from acfnet_tf.config import UserError
+from acfnet_tf.errors import UserError
 from acfnet_tf.serving import Client, RefusedError, ServingError
 from acfnet_tf.serving.client import main, segment_files
 from tests.serving.conftest import encoded, noise

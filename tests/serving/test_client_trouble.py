@@ -9,8 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from acfnet_tf.config import UserError
-from acfnet_tf.data.errors import DataError
+from acfnet_tf.errors import DataError, UserError
 from acfnet_tf.serving import Client, RefusedError, ServingError
 from tests.serving.conftest import encoded, noise
 from tests.serving.stand_in import StandIn

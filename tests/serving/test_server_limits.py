@@ -19,7 +19,8 @@ import tensorflow as tf
 import urllib3
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
-from acfnet_tf.config import ServeConfig, UserError
+from acfnet_tf.config import ServeConfig
+from acfnet_tf.errors import UserError
 from acfnet_tf.serving.server import Server, rest, serve
 from acfnet_tf.serving.server.model import LoadedModel
 from tests.serving.asking import CONFIG, HTTP, MIB, ask, encoded, predict, until

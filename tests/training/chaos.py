@@ -71,7 +71,7 @@ class Training:
         )  # fmt: skip
         self.command = [
             sys.executable,
-            *(("-m", "acfnet_tf.training.launch", f"--workers={workers}", "--") if workers > 1 else ()),
+            *(("-m", "acfnet_tf.launch", f"--workers={workers}", "--") if workers > 1 else ()),
             *("main.py", "--mode=train", f"--experiment={EXPERIMENT}", f"--run_dir={run_dir}"),
             *(f"--data_dir={data_dir}", *(f"--set={setting}" for setting in settings)),
         ]

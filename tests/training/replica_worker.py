@@ -46,7 +46,7 @@ def train_run(
         mode: a key of `NOT_SYNCHRONIZED`: what every replica keeps to itself.
         sigterm_after: the step after which a signal ends the run.
     """
-    from acfnet_tf.training.interruption import Stopped
+    from acfnet_tf.errors import Stopped
     from acfnet_tf.training.train import train
     from tests.tiny import tiny_experiment
 

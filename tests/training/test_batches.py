@@ -12,10 +12,9 @@ import tensorflow as tf
 from PIL import Image
 
 from acfnet_tf.config import Experiment
-from acfnet_tf.data.errors import DataError
-from acfnet_tf.data.labels.cityscapes import CITYSCAPES
+from acfnet_tf.data.cityscapes import CITYSCAPES, list_samples
 from acfnet_tf.data.order import SampleOrder
-from acfnet_tf.data.readers.cityscapes import list_samples
+from acfnet_tf.errors import DataError
 from acfnet_tf.models.create import create_model
 from acfnet_tf.training import batches as batches_module
 from acfnet_tf.training import train as train_module

@@ -24,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acfnet_tf import files
-from acfnet_tf.config import ConfigError, UserError
+from acfnet_tf.errors import ConfigError, UserError
 from acfnet_tf.training.checkpoints import Checkpoints
 
 ROOT = Path(__file__).parents[2]

@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from acfnet_tf.config import ConfigError, DataConfig, load_experiment
+from acfnet_tf.config import DataConfig
 from acfnet_tf.data.classes import IGNORED
-from acfnet_tf.data.source import open_data
+from acfnet_tf.errors import ConfigError
+from acfnet_tf.importers.open import open_data
 from acfnet_tf.losses import CITYSCAPES_CLASS_WEIGHTS
+from acfnet_tf.recipes import load_experiment
 from acfnet_tf.training.class_statistics import ClassStatistics, weights_from_counts
 from acfnet_tf.training.strategy import join_workers
 
@@ -68,7 +70,7 @@ def test_counted_ones_follow_their_formulas():
 def test_they_are_counted_once(tiny_scenes, tmp_path, monkeypatch):
     import shutil
 
-    from acfnet_tf.data import statistics as counting
+    from acfnet_tf.importers import counts as counting
 
     scenes = shutil.copytree(tiny_scenes, tmp_path / "scenes")
     first = statistics(scenes, "enet").class_weights()

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from acfnet_tf.config import ConfigError, UserError
+from acfnet_tf.errors import ConfigError, UserError
 from acfnet_tf.models.create import create_model
 from acfnet_tf.training.run_folder import read_config
 from acfnet_tf.training.train import train

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from acfnet_tf.config import UserError
 from acfnet_tf.data import pipeline
+from acfnet_tf.data.cityscapes import list_samples
 from acfnet_tf.data.order import sample_file_index
-from acfnet_tf.data.readers.cityscapes import list_samples
+from acfnet_tf.errors import UserError
 from acfnet_tf.training.train import train
 from tests.tiny import tiny_experiment
 

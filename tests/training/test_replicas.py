@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from acfnet_tf import commands
-from acfnet_tf.data.scenes.street_scenes import write_street_scenes
 from acfnet_tf.request import Request
+from acfnet_tf.scenes.street_scenes import write_street_scenes
 from tests.training.replica_worker import NOT_SYNCHRONIZED, train_run
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +43,7 @@ def run_python(*arguments: object) -> str:
 
 def launched(*arguments: object) -> tuple[object, ...]:
     """The arguments of Python that start two workers of a module or script."""
-    return "-m", "acfnet_tf.training.launch", "--workers=2", "--", *arguments
+    return "-m", "acfnet_tf.launch", "--workers=2", "--", *arguments
 
 
 def worker(replicas: int, data_dir: Path, *runs: dict) -> tuple[object, ...]:

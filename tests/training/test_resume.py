@@ -15,10 +15,9 @@ import keras
 import numpy as np
 import pytest
 
-from acfnet_tf.config import ConfigError, UserError
+from acfnet_tf.errors import ConfigError, Stopped, UserError
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.metrics.confusion import ConfusionMatrix
-from acfnet_tf.training.interruption import Stopped
 from acfnet_tf.training.run_folder import RunFolder
 from acfnet_tf.training.train import train
 from tests.tiny import TINY_SETTINGS, tiny_experiment

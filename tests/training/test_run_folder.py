@@ -14,8 +14,9 @@ import pytest
 import tensorflow as tf
 
 from acfnet_tf import files
-from acfnet_tf.config import ConfigError, UserError, load_experiment
-from acfnet_tf.data.labels.cityscapes import CITYSCAPES
+from acfnet_tf.data.cityscapes import CITYSCAPES
+from acfnet_tf.errors import ConfigError, UserError
+from acfnet_tf.recipes import load_experiment
 from acfnet_tf.training.run_folder import RunFolder, has_begun, read_classes, read_config
 from tests.tiny import tiny_experiment
 

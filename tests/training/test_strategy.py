@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from acfnet_tf.config import ConfigError
+from acfnet_tf.errors import ConfigError
 from acfnet_tf.training.strategy import TF_CONFIG, Workers, join_workers, read_tf_config, write_tf_config
 
 ADDRESSES = ["a:1", "b:2", "c:3"]

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from acfnet_tf.config import ConfigError, UserError, experiment_names
+from acfnet_tf.errors import ConfigError, UserError
+from acfnet_tf.recipes import experiment_names
 from acfnet_tf.training.train import train
 from tests.test_base_networks import EXPERIMENTS as OTHER_BASE_NETWORKS
 from tests.tiny import tiny_experiment
@@ -55,7 +56,7 @@ def test_micro_batches_are_announced_and_train(tiny_scenes, tmp_path, capfd):
 
 
 def test_too_little_memory_is_said_with_the_size(tiny_scenes, tmp_path, monkeypatch):
-    monkeypatch.setattr("acfnet_tf.training.memory._available_bytes", lambda workers: 2**20)
+    monkeypatch.setattr("acfnet_tf.measure.memory._available_bytes", lambda workers: 2**20)
     with pytest.raises(ConfigError, match=r"data.crop_size = 33,49: training needs about .* MiB"):
         train(tiny_experiment(), tmp_path, str(tiny_scenes))
 

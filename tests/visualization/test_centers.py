@@ -13,9 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import acfnet_tf
-from acfnet_tf.config import UserError
 from acfnet_tf.data.classes import numbered_classes
-from acfnet_tf.inference.inspection import Inspector
+from acfnet_tf.errors import UserError
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.layers.resize import Grid
 from acfnet_tf.visualization import centers as drawing
@@ -30,6 +29,7 @@ from acfnet_tf.visualization.center_statistics import (
 )
 from acfnet_tf.visualization.centers import draw_center_variation, draw_centers
 from acfnet_tf.visualization.figure import Picture, Run, to_array
+from acfnet_tf.visualization.inspection import Inspector
 from acfnet_tf.visualization.point_labels import label_points
 from tests import oracle
 

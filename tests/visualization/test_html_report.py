@@ -16,9 +16,9 @@ from PIL import Image
 from acfnet_tf.config import EvaluationConfig
 from acfnet_tf.data.classes import ClassSet, default_colors
 from acfnet_tf.data.sample import Sample
-from acfnet_tf.evaluation.comparison import compare
 from acfnet_tf.evaluation.evaluate import evaluate
-from acfnet_tf.evaluation.report import write_report
+from acfnet_tf.reports.comparison import compare
+from acfnet_tf.reports.report import write_report
 from acfnet_tf.visualization.figure import Run
 from acfnet_tf.visualization.html_report import MAX_SIDE, write_html_report
 

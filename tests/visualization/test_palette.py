@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from acfnet_tf.data.cityscapes import CITYSCAPES
 from acfnet_tf.data.classes import default_colors
-from acfnet_tf.data.labels.cityscapes import CITYSCAPES
 from acfnet_tf.visualization.palette import colorize, overlay
 
 

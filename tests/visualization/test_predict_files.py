@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from acfnet_tf.config import UserError
-from acfnet_tf.data.labels.cityscapes import CITYSCAPES
+from acfnet_tf.data.cityscapes import CITYSCAPES
+from acfnet_tf.errors import UserError
+from acfnet_tf.label_files import predict_files
 from acfnet_tf.visualization.palette import colorize, overlay
-from acfnet_tf.visualization.predict import predict_files
 
 COLORS = CITYSCAPES.colors
 

@@ -12,9 +12,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import ImageColor
 
-from acfnet_tf.config import UserError
+from acfnet_tf.data.cityscapes import CITYSCAPES
 from acfnet_tf.data.classes import ClassSet, numbered_classes
-from acfnet_tf.data.labels.cityscapes import CITYSCAPES
+from acfnet_tf.errors import UserError
 from acfnet_tf.visualization.figure import Picture, Run, to_array
 from acfnet_tf.visualization.results import (
     CHANGE_COLORS,

@@ -8,9 +8,9 @@ import pytest
 from matplotlib.axes import Axes
 
 from acfnet_tf.data.classes import numbered_classes
-from acfnet_tf.inference.inspection import Inspector
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.visualization.figure import Picture, Run, to_array
+from acfnet_tf.visualization.inspection import Inspector
 from acfnet_tf.visualization.palette import colorize
 from acfnet_tf.visualization.similarity import draw_similarity
 from tests.visualization.networks import tiny_run

@@ -1,6 +1,6 @@
 """The embedded server, for development and tests: TF Serving's REST and gRPC from an exported SavedModel."""
 
-from acfnet_tf.config import UserError
+from acfnet_tf.errors import UserError
 
 try:
     from acfnet_tf.serving.server.server import Server, serve

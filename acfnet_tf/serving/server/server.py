@@ -13,7 +13,8 @@ from pathlib import Path
 import grpc
 from aiohttp import web
 
-from acfnet_tf.config import ServeConfig, UserError
+from acfnet_tf.config import ServeConfig
+from acfnet_tf.errors import UserError
 from acfnet_tf.serving.server.core import MIB, Core
 from acfnet_tf.serving.server.grpc_service import GrpcService
 from acfnet_tf.serving.server.rest import RestService

@@ -8,14 +8,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from acfnet_tf.config import UserError
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.reading import load_sample, read_image
 from acfnet_tf.data.sample import Sample
+from acfnet_tf.errors import UserError
 from acfnet_tf.inference.averaging import is_plain
-from acfnet_tf.inference.inspection import Inspection, Inspector, unit_length
 from acfnet_tf.layers.resize import Grid, interpolation
 from acfnet_tf.visualization.figure import Picture, Run
+from acfnet_tf.visualization.inspection import Inspection, Inspector, unit_length
 
 Labels = dict[str, np.ndarray]
 """{head: (H, W)}."""

@@ -10,10 +10,11 @@ import gradio as gr
 import numpy as np
 from PIL import Image
 
-from acfnet_tf.config import ExploreConfig, UserError
+from acfnet_tf.config import ExploreConfig
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.reading import read_image
 from acfnet_tf.data.sample import Sample
+from acfnet_tf.errors import UserError
 from acfnet_tf.tables import plain
 from acfnet_tf.visualization.explore import drawing, tables
 from acfnet_tf.visualization.explore.analysis import Analysis, Analyst, occurring, read_sample, read_upload

@@ -12,9 +12,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from acfnet_tf.config import ExploreConfig, UserError
+from acfnet_tf.config import ExploreConfig
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.sample import Sample
+from acfnet_tf.errors import UserError
 from acfnet_tf.visualization.figure import Run
 
 MOST_SESSIONS = 8

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from acfnet_tf.config import EvaluationConfig, UserError
-from acfnet_tf.inference.inspection import Inspector
+from acfnet_tf.config import EvaluationConfig
+from acfnet_tf.errors import UserError
 from acfnet_tf.visualization.explore.analysis import Analyst, areas, occurring, read_upload
 from acfnet_tf.visualization.figure import Picture
+from acfnet_tf.visualization.inspection import Inspector
 from tests.visualization.networks import tiny_run
 
 

@@ -15,8 +15,9 @@ import httpx
 import pytest
 from PIL import Image
 
-from acfnet_tf.config import ExploreConfig, UserError
-from acfnet_tf.data.labels.cityscapes import CITYSCAPES
+from acfnet_tf.config import ExploreConfig
+from acfnet_tf.data.cityscapes import CITYSCAPES
+from acfnet_tf.errors import UserError
 from acfnet_tf.visualization.explore.server import is_open, serving
 from tests.visualization.networks import tiny_run
 
@@ -114,7 +115,7 @@ def test_closed_paths(path):
 def test_sigterm_ends_it_cleanly(tmp_path):
     code = (
         "from acfnet_tf.config import ExploreConfig\n"
-        "from acfnet_tf.data.labels.cityscapes import CITYSCAPES\n"
+        "from acfnet_tf.data.cityscapes import CITYSCAPES\n"
         "from acfnet_tf.visualization.explore.server import explore\n"
         f"explore([], CITYSCAPES, [], ExploreConfig(port={free_port()}))\n"
     )

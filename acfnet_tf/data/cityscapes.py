@@ -1,0 +1,151 @@
+"""Cityscapes: its classes, and its folder tree, as the official archives unpack and as the street scenes are written.
+
+ROOT/leftImg8bit/{train,val,test}/CITY/CITY_SSSSSS_FFFFFF_leftImg8bit.png
+ROOT/gtFine/{train,val,test}/CITY/CITY_SSSSSS_FFFFFF_gtFine_labelIds.png
+
+The coarsely labelled images are the split "train_extra" of leftImg8bit and of gtCoarse. Masks hold *labelIds* (0–33);
+networks are trained on *trainIds* (0–18, and 255 = ignored). The test server takes labelIds.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from acfnet_tf.data.classes import IGNORED, ClassSet
+from acfnet_tf.data.listing import list_images, subfolders, unified
+from acfnet_tf.data.sample import Sample
+from acfnet_tf.errors import DataError
+
+
+class Label(NamedTuple):
+    name: str
+    label_id: int
+    train_id: int
+    color: tuple[int, int, int]
+
+
+LABELS = (
+    Label("unlabeled", 0, 255, (0, 0, 0)),
+    Label("ego vehicle", 1, 255, (0, 0, 0)),
+    Label("rectification border", 2, 255, (0, 0, 0)),
+    Label("out of roi", 3, 255, (0, 0, 0)),
+    Label("static", 4, 255, (0, 0, 0)),
+    Label("dynamic", 5, 255, (111, 74, 0)),
+    Label("ground", 6, 255, (81, 0, 81)),
+    Label("road", 7, 0, (128, 64, 128)),
+    Label("sidewalk", 8, 1, (244, 35, 232)),
+    Label("parking", 9, 255, (250, 170, 160)),
+    Label("rail track", 10, 255, (230, 150, 140)),
+    Label("building", 11, 2, (70, 70, 70)),
+    Label("wall", 12, 3, (102, 102, 156)),
+    Label("fence", 13, 4, (190, 153, 153)),
+    Label("guard rail", 14, 255, (180, 165, 180)),
+    Label("bridge", 15, 255, (150, 100, 100)),
+    Label("tunnel", 16, 255, (150, 120, 90)),
+    Label("pole", 17, 5, (153, 153, 153)),
+    Label("polegroup", 18, 255, (153, 153, 153)),
+    Label("traffic light", 19, 6, (250, 170, 30)),
+    Label("traffic sign", 20, 7, (220, 220, 0)),
+    Label("vegetation", 21, 8, (107, 142, 35)),
+    Label("terrain", 22, 9, (152, 251, 152)),
+    Label("sky", 23, 10, (70, 130, 180)),
+    Label("person", 24, 11, (220, 20, 60)),
+    Label("rider", 25, 12, (255, 0, 0)),
+    Label("car", 26, 13, (0, 0, 142)),
+    Label("truck", 27, 14, (0, 0, 70)),
+    Label("bus", 28, 15, (0, 60, 100)),
+    Label("caravan", 29, 255, (0, 0, 90)),
+    Label("trailer", 30, 255, (0, 0, 110)),
+    Label("train", 31, 16, (0, 80, 100)),
+    Label("motorcycle", 32, 17, (0, 0, 230)),
+    Label("bicycle", 33, 18, (119, 11, 32)),
+)
+
+_CLASSES = sorted((label for label in LABELS if label.train_id != 255), key=lambda label: label.train_id)
+
+CITYSCAPES = ClassSet(
+    names=tuple(label.name for label in _CLASSES),
+    colors=tuple(label.color for label in _CLASSES),
+    values={label.label_id: IGNORED if label.train_id == 255 else label.train_id for label in LABELS},
+)
+"""The 19 evaluated classes in trainId order, in masks of labelIds."""
+
+LABEL_IDS: np.ndarray = np.array([label.label_id for label in _CLASSES], np.uint8)
+"""(19,) trainId → labelId."""
+
+IMAGES, FINE, COARSE = "leftImg8bit", "gtFine", "gtCoarse"
+IMAGE_SUFFIX = f"_{IMAGES}.png"
+SPLITS = {
+    "train": ("train",),
+    "val": ("val",),
+    "trainval": ("train", "val"),
+    "test": ("test",),
+    "train_extra": ("train_extra",),
+}
+
+
+def list_samples(root: str | Path, split: str) -> list[Sample]:
+    """Every sample of a split, sorted by path.
+
+    Args:
+        root: the folder that holds `leftImg8bit` and `gtFine`.
+        split: "train", "val", "trainval", "train_extra" (coarse masks) or "test". The masks of "test" are optional;
+            Cityscapes gives out none.
+
+    Raises:
+        DataError: the folder is not there or not the right one, the split is missing or empty, or images lack masks.
+    """
+    if split not in SPLITS:
+        raise DataError(f"no split {split!r}. There are: {', '.join(SPLITS)}.")
+    root = Path(root)
+    _check_root(root, masks={"test": None, "train_extra": COARSE}.get(split, FINE))
+    return [sample for folder in SPLITS[split] for sample in _list_folder(root, folder)]
+
+
+def _list_folder(root: Path, split: str) -> list[Sample]:
+    kind = COARSE if split == "train_extra" else FINE
+    images, masks, mask_suffix = root / IMAGES / split, root / kind / split, f"_{kind}_labelIds.png"
+    if not images.is_dir():
+        raise DataError(f"{images}: no such folder. Unpack the images of split {split!r} there.")
+    paths = _of_cities(images, IMAGE_SUFFIX)
+    if not paths:
+        raise DataError(f"{images}: no images. Expected are files CITY/*{IMAGE_SUFFIX}.")
+    present = _of_cities(masks, mask_suffix)
+    samples, missing = [], []
+    for key, path in paths.items():
+        mask = present.get(key)
+        if not mask and split != "test":
+            missing.append((path, masks / f"{key}{mask_suffix}"))
+        samples.append(Sample(unified(path.name.removesuffix(IMAGE_SUFFIX)), str(path), mask and str(mask)))
+    if missing:
+        image, mask = missing[0]
+        raise DataError(f"{image}: its mask {mask} is missing ({len(missing)} of {len(paths)} images lack their mask).")
+    return samples
+
+
+def _of_cities(folder: Path, suffix: str) -> dict[str, Path]:
+    """{"CITY/CITY_SSSSSS_FFFFFF": file} of the files with this suffix, sorted by path."""
+    files = (file.relative_to(folder) for file in list_images(folder) if file.name.endswith(suffix))
+    return {unified(file.as_posix().removesuffix(suffix)): folder / file for file in files if len(file.parts) == 2}
+
+
+def _check_root(root: Path, *, masks: str | None) -> None:
+    """Says which folder was meant where `root` is a level too high or too low."""
+    expected = f"Give the folder that holds {IMAGES} and {masks or FINE}"
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder. {expected} (--data_dir=DIR or CITYSCAPES_DATASET).")
+    if not (root / IMAGES).is_dir():
+        absolute = root.resolve()
+        for folder in (absolute, *absolute.parents):
+            if folder.name in (IMAGES, FINE, COARSE):
+                raise DataError(f"{root}: lies inside the data set. {expected}: {folder.parent}")
+        for folder in subfolders(root):
+            if (folder / IMAGES).is_dir():
+                raise DataError(f"{root}: one level too high. {expected}: {folder}")
+        raise DataError(f"{root}: no folder {IMAGES} in it. {expected}, as the official archives unpack.")
+    if masks and not (root / masks).is_dir():
+        archive = {FINE: "gtFine_trainvaltest.zip", COARSE: "gtCoarse.zip"}[masks]
+        raise DataError(f"{root}: {IMAGES} is there, {masks} is missing. Unpack {archive} there.")

@@ -1,1 +1,0 @@
-"""Label sets: public facts of well-known data sets."""

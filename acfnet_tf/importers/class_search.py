@@ -1,0 +1,136 @@
+"""Finds out which classes a data set has: from the settings, from a file that lies with it, or from its masks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from acfnet_tf.config import DataConfig
+from acfnet_tf.data.classes import ClassSet, default_colors, pack_color, unpack_color
+from acfnet_tf.data.reading import Source, read_values
+from acfnet_tf.errors import DataError
+from acfnet_tf.importers.class_file import (
+    PRESETS,
+    Coding,
+    declared_coding,
+    find_class_file,
+    read_class_file,
+    with_ignored,
+)
+from acfnet_tf.importers.counts import all_values, count_values
+from acfnet_tf.importers.mixture import find_mixture
+from acfnet_tf.settings import suggest
+
+MOST_FOUND = 256
+"""More classes than these are not believed without a class file."""
+
+BLACK, WHITE = 0, pack_color((255, 255, 255))
+
+SAVED_AS_RGB = (
+    "Its red, green and blue are the same everywhere: class numbers that were saved as RGB. Save masks as grey."
+)
+
+
+def find_classes(
+    config: DataConfig, root: Path, list_masks: Callable[[], Sequence[Source]], default: ClassSet | None = None
+) -> tuple[ClassSet, str]:
+    """The classes of `data.classes`, or else of a class file in `root`, or else `default`, or else those in the masks.
+
+    Args:
+        config: of it count `classes`, `masks`, `ignore` and `on_bad_file`.
+        root: folder of the data.
+        list_masks: the masks to look into where need be.
+        default: where the layout of the data says which classes they have.
+
+    Returns:
+        The classes, and what the user should know of how they were found, in one line; "" where there is nothing.
+
+    Raises:
+        DataError: there are no such classes, or the masks do not tell them.
+    """
+    known = PRESETS.get(config.classes)
+    file = None
+    if config.classes and not known:
+        file = Path(os.path.expanduser(config.classes))
+        if not file.is_file():
+            raise DataError(
+                f"data.classes={config.classes}: no such file, and no preset. {suggest(file.name, PRESETS)}"
+            )
+    elif not known:
+        file = find_class_file(root)
+        known = None if file else default
+    if known:
+        if config.masks == "color":
+            raise DataError(
+                "data.masks=color: these classes have numbers in masks. Give the colours (data.classes=FILE)."
+            )
+        return with_ignored(known, config.ignore), ""
+    if file:
+        return _read(file, config, list_masks), "" if config.classes else f"The classes are from {file}."
+    masks = list_masks()
+    if not masks:
+        raise DataError(f"{root}: there are no masks, so its classes are unknown. Name them with data.classes=FILE.")
+    return _classes_in(masks, config, root)
+
+
+def _read(file: Path, config: DataConfig, list_masks: Callable[[], Sequence[Source]]) -> ClassSet:
+    coding = config.masks or declared_coding(file)
+    if coding:
+        return read_class_file(file, coding, config.ignore)
+    masks = list_masks()
+    coding = _coding_of(masks[0]) if masks else None
+    try:
+        return read_class_file(file, coding, config.ignore)
+    except DataError as error:
+        if coding != "color":
+            raise
+        hint = f" {SAVED_AS_RGB}" if _all_grey(read_values(masks[0], "color")) else ""
+        raise DataError(f"{error} The masks are taken for colour masks because {masks[0]} is RGB.{hint}") from error
+
+
+def _coding_of(mask: Source) -> Coding:
+    """What a mask stores, by its kind of picture. One that cannot be read counts as "index", and fails later."""
+    try:
+        read_values(mask, "color")
+    except DataError:
+        return "index"
+    return "color"
+
+
+def _classes_in(masks: Sequence[Source], config: DataConfig, root: Path) -> tuple[ClassSet, str]:
+    """A class for each value that occurs in the masks and is not ignored."""
+    coding = config.masks or _coding_of(masks[0])
+    counts = count_values(masks, coding, root, skip_bad=config.on_bad_file == "skip")
+    found = all_values(counts).tolist()
+    if found == [BLACK, 255 if coding == "index" else WHITE]:
+        note = "The masks are black and white: two classes, and white is not ignored."
+        return ClassSet(("background", "foreground"), default_colors(2), {found[0]: 0, found[1]: 1}, coding), note
+    if coding == "color" and _all_grey(np.array(found)):
+        raise DataError(f"{masks[0]}: an RGB picture. {SAVED_AS_RGB}")
+    mixture = coding == "index" and find_mixture(masks, [values for values, _ in counts], config.ignore)
+    if mixture:
+        raise DataError(f"{root}: its masks seem to be of two kinds. {mixture}")
+    values = [value for value in found if coding == "color" or value not in config.ignore]
+    if len(values) < 2:
+        shown = "one class" if values else "ignored pixels"
+        raise DataError(f"{root}: its masks hold only {shown}. Name the classes with data.classes=FILE.")
+    if len(values) > MOST_FOUND:
+        raise DataError(
+            f"{root}: its masks hold {len(values)} different values, too many for classes. Were they saved with loss"
+            " (JPEG), smoothed at edges, or interpolated? If not, name the classes with data.classes=FILE."
+        )
+    if coding == "index":
+        names, colors = tuple(f"class {value}" for value in values), default_colors(len(values))
+    else:
+        colors = tuple(map(unpack_color, values))
+        names = tuple(f"#{value:06x}" for value in values)
+    classes = ClassSet(names, colors, {value: index for index, value in enumerate(values)}, coding)
+    return with_ignored(classes, config.ignore), f"The masks hold {len(values)} classes; a class file gives them names."
+
+
+def _all_grey(packed: np.ndarray) -> bool:
+    """Whether red, green and blue of these packed colours are equal everywhere."""
+    return bool((packed % 256 * 0x010101 == packed).all())

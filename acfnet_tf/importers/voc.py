@@ -1,0 +1,78 @@
+"""Reads PASCAL VOC's segmentation data as VOC2012 unpacks, and other data in that layout.
+
+ROOT/JPEGImages/*.jpg
+ROOT/SegmentationClass/*.png
+ROOT/ImageSets/Segmentation/{train,val,trainval}.txt
+
+The further masks of SBD are the split "train_aug": SegmentationClassAug, and train_aug.txt or trainaug.txt.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+from acfnet_tf.config import DataConfig
+from acfnet_tf.data.classes import ClassSet
+from acfnet_tf.data.listing import unified
+from acfnet_tf.data.sample import DataSource, Sample, read_text
+from acfnet_tf.errors import DataError
+from acfnet_tf.importers.pairs import Pairs, list_pictures
+from acfnet_tf.importers.splits import named_splits, open_splits
+from acfnet_tf.importers.voc_classes import VOC
+
+IMAGES, MASKS, MORE_MASKS, LISTS = "JPEGImages", "SegmentationClass", "SegmentationClassAug", "ImageSets/Segmentation"
+
+
+def open_voc(config: DataConfig, data_dir: str, classes: ClassSet | None = None) -> DataSource:
+    """Opens `data_dir`, or VOC2012 or VOCdevkit/VOC2012 in it. See `acfnet_tf.importers.open.open_data`.
+
+    Every list in ImageSets/Segmentation is a split.
+
+    Raises:
+        DataError: the folder is not there or not the right one.
+    """
+    given = Path(data_dir)
+    roots = (given, given / "VOC2012", given / "VOCdevkit/VOC2012")
+    root = next((folder for folder in roots if (folder / LISTS).is_dir()), None)
+    if not root:
+        raise DataError(f"{given}: no folder {LISTS} in it. Give the folder VOC2012, which holds it and {IMAGES}.")
+    images = list_pictures(root / IMAGES)
+    pictures_of = functools.cache(lambda folder: list_pictures(root / folder))
+    splits = {}
+    for file in sorted((root / LISTS).glob("[!.]*.txt")):
+        name = "train_aug" if file.stem == "trainaug" else file.stem
+        masks = MORE_MASKS if name.endswith("aug") else MASKS
+        splits[name] = _pair(file, images, root / masks, pictures_of(masks))
+    if not splits:
+        raise DataError(f"{root / LISTS}: no lists of images in it. Expected are train.txt and val.txt.")
+    return open_splits(f"PASCAL VOC layout {root}", root, named_splits(splits, root / LISTS), config, classes, VOC)
+
+
+def _pair(file: Path, images: dict[str, Path], mask_folder: Path, masks: dict[str, Path]) -> Pairs:
+    """The images that a list names, with their masks."""
+    names = _read_list(file)
+    absent = [name for name in names if name not in images]
+    if absent or not names:
+        reason = (
+            f"{absent[0]} is not in {IMAGES} (nor are {len(absent) - 1} others of {len(names)})" if absent else "empty"
+        )
+        return Pairs([], f"{file}: {reason}.")
+    samples = [Sample(name, str(images[name]), str(masks[name]) if name in masks else None) for name in names]
+    missing = [sample for sample in samples if not sample.label]
+    problem = ""
+    if missing:
+        problem = f"{missing[0].image}: its mask {mask_folder / missing[0].name}.png is missing"
+        problem += f" ({len(missing)} of the {len(samples)} images in {file.name} lack their mask)."
+    return Pairs(samples, problem)
+
+
+def _read_list(file: Path) -> list[str]:
+    """Names, sorted. Lines are names, or the pairs of paths that SBD's lists have: /JPEGImages/x.jpg /MASKS/x.png."""
+    names = set()
+    for line in unified(read_text(file)).splitlines():
+        name = line.strip().strip('"')
+        if name.startswith(f"/{IMAGES}/"):
+            name = str(Path(name.split()[0].removeprefix(f"/{IMAGES}/")).with_suffix(""))
+        names.add(name)
+    return sorted(names - {""})

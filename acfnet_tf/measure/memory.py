@@ -1,0 +1,126 @@
+"""How many samples go through at once: what memory allows when a run begins."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import psutil
+
+from acfnet_tf.config import Experiment, TrainConfig
+from acfnet_tf.errors import ConfigError
+from acfnet_tf.measure.complexity import complexity
+from acfnet_tf.models.acfnet import ACFNet
+from acfnet_tf.training.strategy import Workers
+
+ACTIVATION_COPIES = 1.2
+"""Memory that a sample takes in a training step, over the size of what its backward pass reads of the forward pass."""
+
+VARIABLE_COPIES = 5
+"""Memory that a step takes whatever the batch, over the size of the weights: gradients, their sums over
+micro-batches, and working space; one more each with mixed precision and with rematerialisation. `benchmarks/README.md`
+has the measurements behind these numbers."""
+
+USABLE = 0.9
+"""Share of the available memory that is planned for."""
+
+
+def choose_micro_batch(
+    model: ACFNet, experiment: Experiment, workers: Workers, recorded: int | None = None
+) -> tuple[int, str]:
+    """The micro-batch that is set, or that the run has had so far, or the largest that fits into memory.
+
+    It is a number of samples of the global batch, over all devices, so that a run may move to other devices and compute
+    the same.
+
+    Args:
+        model: of the training.
+        experiment: resolved.
+        workers: agree on what the smallest of their devices can hold.
+        recorded: the micro-batch of the run that is continued.
+
+    Returns:
+        Samples that go through at once, and a line for the user that says why.
+
+    Raises:
+        ConfigError: not even one sample on each device fits, the recorded micro-batch does not, or the one that is
+            wanted does not divide the batch, or not evenly among the devices.
+    """
+    train, (height, width) = experiment.train, experiment.data.crop_size
+    replicas = workers.strategy.num_replicas_in_sync
+    sizes = [size for size in range(replicas, train.batch_size + 1, replicas) if train.batch_size % size == 0]
+    wanted = train.micro_batch or recorded
+    if wanted is not None and wanted not in sizes:
+        which = "" if train.micro_batch else ", with which the run began,"
+        raise ConfigError(
+            f"train.micro_batch = {wanted}{which} does not divide the batch of {train.batch_size} evenly on {replicas} "
+            f"devices; choose one of {', '.join(map(str, sizes))} by --set train.micro_batch=N"
+        )
+    if train.micro_batch is not None:
+        changed = recorded not in (None, wanted)
+        change = f" It was {recorded}: from here on BatchNorm statistics are of {wanted} samples." if changed else ""
+        return wanted, "Memory: not estimated, as train.micro_batch is set." + change + _how(wanted, train)
+
+    fixed, per_sample = training_bytes(model, (height, width), train.rematerialize)
+    available = _available_bytes(workers) * USABLE
+    fitting = replicas * int(workers.gather(math.floor((available - fixed) / per_sample)).min())
+    need = f"{_readable(fixed)} and {_readable(per_sample)} for each {height}x{width} crop"
+    fits = [size for size in sizes if size <= fitting]
+    if not fits:
+        raise ConfigError(
+            f"data.crop_size = {height},{width}: training needs about {need}, but {_readable(available)} are free. "
+            f"Set a smaller data.crop_size, or try all the same with --set train.micro_batch={recorded or replicas}"
+        )
+    if recorded is not None and recorded not in fits:
+        raise ConfigError(
+            f"train.micro_batch = {recorded}, with which the run began, does not fit: a step needs about {need}, but "
+            f"{_readable(available)} are free on each device. Free memory, or continue with --set "
+            f"train.micro_batch={fits[-1]}, which changes the statistics of BatchNorm from here on; or try all the "
+            f"same with --set train.micro_batch={recorded}"
+        )
+    micro_batch = recorded or fits[-1]
+    why = " The run keeps its micro-batch." if recorded else ""
+    line = f"Memory: {_readable(available)} free on each device; a step needs about {need}.{why}"
+    return micro_batch, line + _how(micro_batch, train)
+
+
+def _how(micro_batch: int, train: TrainConfig) -> str:
+    if micro_batch == train.batch_size:
+        return f" The batch of {train.batch_size} goes through at once."
+    again = "; bootstrapping first looks at the whole batch, in a forward pass of its own" if train.loss.ohem else ""
+    return (
+        f" The batch of {train.batch_size} goes through in {train.batch_size // micro_batch} micro-batches of "
+        f"{micro_batch}, gradients accumulated: BatchNorm statistics are per micro-batch{again}. "
+        "(train.micro_batch=N sets another size.)"
+    )
+
+
+def training_bytes(model: ACFNet, size: tuple[int, int], rematerialize: bool = False) -> tuple[int, int]:
+    """Estimated bytes of a training step: (whatever the batch, for each sample of that height and width)."""
+    activations = sum(part.activation_bytes for part in complexity(model, size))
+    mixed = model.dtype_policy.name != "float32"
+    fixed = (VARIABLE_COPIES + mixed + rematerialize) * model.count_params() * 4
+    return fixed, round(ACTIVATION_COPIES * activations)
+
+
+def _available_bytes(workers: Workers) -> float:
+    """Of one replica's device: the limit of a GPU, or its share of the main memory (within this control group)."""
+    devices = workers.strategy.extended.worker_devices
+    if "GPU" in devices[0]:
+        # TensorFlow says a GPU's limit only here.
+        from tensorflow.python.client import device_lib
+
+        return min(device.memory_limit for device in device_lib.list_local_devices() if device.device_type == "GPU")
+    available = psutil.virtual_memory().available
+    group = Path("/sys/fs/cgroup")
+    try:
+        limit = int((group / "memory.max").read_text()) - int((group / "memory.current").read_text())
+        available = min(available, limit)
+    except (OSError, ValueError):  # no control groups, or "max": no limit
+        pass
+    hosts = [address.rpartition(":")[0] for address in workers.addresses]
+    return available / len(devices) / hosts.count(hosts[workers.index])
+
+
+def _readable(size: float) -> str:
+    return f"{size / 2**30:.1f} GiB" if size > 2**29 else f"{size / 2**20:.0f} MiB"

@@ -1,0 +1,121 @@
+"""Pretrained weights of a backbone, wherever they are."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from pathlib import Path
+
+import keras
+
+from acfnet_tf.backbones.extract import BACKBONES
+from acfnet_tf.backbones.originals import ORIGINALS, original
+from acfnet_tf.backbones.resnet import ARCHITECTURES
+from acfnet_tf.errors import ConfigError, UserError
+from acfnet_tf.files import patiently
+from acfnet_tf.pretrained.imagenet import APPLICATIONS, frame, imagenet_weights
+from acfnet_tf.pretrained.keras_file import is_keras_file, read_keras_file
+from acfnet_tf.pretrained.keras_hub_preset import from_keras_hub
+from acfnet_tf.pretrained.keras_resnet import layers_of, resnet_from_layers
+from acfnet_tf.pretrained.pretrained import Pretrained
+from acfnet_tf.pretrained.torch_efficientnet_lite import lite_from_torch
+from acfnet_tf.pretrained.torch_file import read_torch_file
+from acfnet_tf.pretrained.torch_resnet import resnet_from_torch
+from acfnet_tf.settings import suggest
+
+WORDS = ("auto", "imagenet", "none")
+KERAS_HUB = "keras_hub:"
+
+
+def find_pretrained(weights: str, backbone: str, width: int = 64) -> Pretrained | None:
+    """The weights that `model.weights` names.
+
+    Args:
+        weights: "none"; "imagenet"; "auto", which is "imagenet", or with a warning "none" where that is not to be had;
+            "keras_hub:PRESET"; or a file of PyTorch (`.pth`, `.safetensors`) or Keras (`.keras`, `.weights.h5`,
+            `.h5`), which is told by its content.
+        backbone: one of `acfnet_tf.backbones.BACKBONES`.
+        width: `model.backbone_width`.
+
+    Returns:
+        None where training is to start from scratch.
+
+    Raises:
+        UserError: they are not to be had, cannot be read, or are of another network.
+    """
+    if backbone not in BACKBONES:
+        raise ConfigError(f"no backbone {backbone!r}. {suggest(backbone, BACKBONES)}")
+    if weights == "none":
+        return None
+    if weights == "imagenet":
+        return imagenet_weights(backbone, width)
+    if weights == "auto":
+        return _imagenet_or_warning(backbone, width)
+    if weights.startswith(KERAS_HUB):
+        return from_keras_hub(weights.removeprefix(KERAS_HUB), backbone)
+    path = Path(os.path.expanduser(weights))
+    if path.is_file():
+        return _from_file(path, backbone, width)
+    if path.suffix or len(path.parts) > 1:
+        raise UserError(f"model.weights: there is no file or run folder {weights}")
+    raise ConfigError(
+        f"model.weights is {', '.join(WORDS)}, {KERAS_HUB}PRESET, a file or a run folder, not {weights!r}. "
+        f"{suggest(weights, WORDS)}"
+    )
+
+
+def _imagenet_or_warning(backbone: str, width: int) -> Pretrained | None:
+    try:
+        return imagenet_weights(backbone, width)
+    except UserError as error:
+        warning = (
+            f"WARNING: training starts from scratch, and will not reach the numbers of the paper.\n{error}.\n"
+            "docs/pretrained.md says how machines without network get weights. --set model.weights=imagenet stops "
+            "instead of warning, --set model.weights=none does not try."
+        )
+        print(frame(warning), file=sys.stderr, flush=True)
+        return None
+
+
+def _from_file(path: Path, backbone: str, width: int) -> Pretrained:
+    source = f"{path.name} (sha256 {patiently(path, lambda: _sha256(path))[:12]})"
+    if is_keras_file(path):
+        return _from_keras_file(path, backbone, width, source)
+    if backbone in ARCHITECTURES:
+        return resnet_from_torch(read_torch_file(path), backbone, source)
+    if backbone == "efficientnet_lite0":
+        return lite_from_torch(read_torch_file(path), source)
+    raise UserError(f"{path} is no file of Keras, and PyTorch's are read for ResNets and efficientnet_lite0 only")
+
+
+def _from_keras_file(path: Path, backbone: str, width: int, source: str) -> Pretrained:
+    if backbone in ARCHITECTURES:
+        return resnet_from_layers(read_keras_file(path, lambda: _application(path, backbone)), backbone, source)
+    if backbone not in ORIGINALS:
+        raise UserError(f"{path}: weights of {backbone} are not read from files, only from runs")
+    model, settings = original(backbone, width)
+    names = layers_of(model).keys()
+    layers = read_keras_file(path, lambda: model, in_order=True)
+    missing = sorted(names - layers.keys())
+    if missing:
+        raise UserError(
+            f"{path} holds no {backbone}: it lacks {len(missing)} of {len(names)} layers, such as {missing[0]}"
+        )
+    taken = {name: layers[name] for name in names}
+    return Pretrained(source, taken, settings, [name for name in layers if name not in names])
+
+
+def _application(path: Path, backbone: str) -> keras.Model:
+    """The network of keras.applications with random weights."""
+    if backbone not in APPLICATIONS:
+        raise UserError(f"{path}: keras.applications, which numbers its layers like this, has no {backbone}")
+    return getattr(keras.applications, APPLICATIONS[backbone])(include_top=False, weights=None)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,141 @@
+"""ResNets as keras.applications and keras_hub name them, under our names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from acfnet_tf.backbones.resnet import ARCHITECTURES
+from acfnet_tf.errors import UserError
+from acfnet_tf.pretrained.pretrained import IMAGENET_RGB, Pretrained, first_of
+
+CAFFE_RGB = {"pixel_mean": (123.68, 116.779, 103.939), "pixel_std": (1.0, 1.0, 1.0)}
+"""The preprocessing of keras.applications; its channels are blue, green, red."""
+
+_UNIT = re.compile(r"(?P<package>conv|stack)(?P<stage>\d)_block(?P<block>\d+)_(?P<index>\d)_(?P<half>conv|bn)")
+_STEM = re.compile(r"conv1_(?P<half>conv|bn)")
+
+
+class _Package(NamedTuple):
+    """What is common to the ResNets of a package."""
+
+    first_stage: int
+    first_block: int
+    bgr: bool
+    settings: Mapping[str, object]
+
+
+_PACKAGES = {
+    # keras.applications: conv2_block1_1_conv is in the first block of the first stage.
+    "conv": _Package(
+        2, 1, True, {"stride_in": "1x1", "conv_bias": True, "batch_norm_epsilon": 1.001e-5, "stem": "7x7", **CAFFE_RGB}
+    ),
+    # keras_hub: stack0_block0_1_conv is.
+    "stack": _Package(
+        0, 0, False, {"stride_in": "3x3", "conv_bias": False, "batch_norm_epsilon": 1e-5, "stem": "7x7", **IMAGENET_RGB}
+    ),
+}
+
+
+def resnet_from_keras(model: keras.Model, backbone: str, source: str) -> Pretrained:
+    """The backbone in a ResNet of keras.applications or keras_hub, or in a model that contains one.
+
+    Args:
+        model: with or without classifier.
+        backbone: one of `acfnet_tf.backbones.resnet.ARCHITECTURES`, which it must be.
+        source: for people.
+
+    Raises:
+        UserError: it is no such ResNet, one of another depth, or a variant that our networks do not have.
+    """
+    pools = [layer.name for layer in _flat(model) if isinstance(layer, keras.layers.AveragePooling2D)]
+    if pools:
+        raise UserError(
+            f"{source} averages in its shortcuts (ResNet-D, {pools[0]}), which the backbones here do not have: "
+            f"take a plain {backbone}"
+        )
+    return resnet_from_layers(layers_of(model), backbone, source)
+
+
+def layers_of(model: keras.Model) -> dict[str, list[np.ndarray]]:
+    """{layer: its weights} of all layers that have any, also of models in the model."""
+    return {layer.name: layer.get_weights() for layer in _flat(model) if layer.weights}
+
+
+def resnet_from_layers(layers: Mapping[str, Sequence[np.ndarray]], backbone: str, source: str) -> Pretrained:
+    """As `resnet_from_keras`, from {layer: its weights} under the names of keras.applications or keras_hub.
+
+    Raises:
+        UserError: as there; weights are missing, or convolutions are left over.
+    """
+    packages = [found["package"] for name in layers if (found := _UNIT.fullmatch(name))]
+    others = [name for name in layers if not (_UNIT.fullmatch(name) or _STEM.fullmatch(name))]
+    if any(name.endswith(("preact_bn", "pre_activation_bn")) for name in others):
+        raise UserError(f"{source} holds a ResNetV2 (pre-activation), which is no {backbone}: take a ResNet")
+    if not packages:
+        raise UserError(
+            f"{source} holds no ResNet under the names of keras.applications or keras_hub, but the layers "
+            f"{first_of(others)}"
+        )
+    package = _PACKAGES[packages[0]]
+    units = {_our_name(name, package): name.rpartition("_")[0] for name in layers if name not in others}
+    _check_architecture(units, backbone, source)
+
+    missing = [f"{unit}_{half}" for unit in units.values() for half in ("conv", "bn") if f"{unit}_{half}" not in layers]
+    missing += [name for name in _expected_units(backbone) if name not in units]
+    if missing:
+        raise UserError(f"{source} lacks {len(missing)} layers of a {backbone}: {first_of(missing)}")
+    convolutions = [name for name in others if any(np.ndim(array) == 4 for array in layers[name])]
+    if convolutions:
+        raise UserError(f"{source} has layers that a {backbone} has not: {first_of(convolutions)}")
+
+    ours = {name: [*layers[f"{unit}_conv"], *layers[f"{unit}_bn"]] for name, unit in units.items()}
+    if package.bgr:
+        ours["stem_conv1"][0] = ours["stem_conv1"][0][:, :, ::-1]
+    return Pretrained(source, ours, dict(package.settings), others)
+
+
+def _flat(model: keras.Model) -> list[keras.layers.Layer]:
+    """The layers, with those of models among them in their place."""
+    return [part for layer in model.layers for part in (_flat(layer) if isinstance(layer, keras.Model) else [layer])]
+
+
+def _our_name(name: str, package: _Package) -> str:
+    """The unit of convolution and BatchNorm that has this layer."""
+    found = _UNIT.fullmatch(name)
+    if not found:
+        return "stem_conv1"
+    stage = int(found["stage"]) - package.first_stage + 1
+    block = int(found["block"]) - package.first_block + 1
+    role = "shortcut" if found["index"] == "0" else f"conv{found['index']}"
+    return f"stage{stage}_block{block}_{role}"
+
+
+def _check_architecture(units: Mapping[str, str], backbone: str, source: str) -> None:
+    blocks = {tuple(map(int, re.findall(r"\d+", name)[:2])) for name in units if name.startswith("stage")}
+    counts = tuple(sum(stage == number for stage, _ in blocks) for number in sorted({stage for stage, _ in blocks}))
+    bottleneck = any(name.endswith("_conv3") for name in units)
+    if (counts, bottleneck) == tuple(ARCHITECTURES[backbone]):
+        return
+    for name, architecture in ARCHITECTURES.items():
+        if (counts, bottleneck) == tuple(architecture):
+            raise UserError(f"{source} holds a {name}, not a {backbone}: --set model.backbone={name}")
+    raise UserError(
+        f"{source} holds a ResNet of {', '.join(map(str, counts))} blocks, a {backbone} has "
+        f"{', '.join(map(str, ARCHITECTURES[backbone].blocks))}"
+    )
+
+
+def _expected_units(backbone: str) -> list[str]:
+    architecture = ARCHITECTURES[backbone]
+    roles = ("conv1", "conv2", "conv3") if architecture.bottleneck else ("conv1", "conv2")
+    units = ["stem_conv1"]
+    for stage, blocks in enumerate(architecture.blocks, start=1):
+        units += [f"stage{stage}_block{block}_{role}" for block in range(1, blocks + 1) for role in roles]
+        if architecture.bottleneck or stage > 1:
+            units.append(f"stage{stage}_block1_shortcut")
+    return units

@@ -1,0 +1,243 @@
+"""What stands still in a generated street scene: buildings, walls, fences, plants, and poles with what hangs on them.
+
+Every function takes the world position in metres and draws the object with all its labels. `bare` objects show no
+tell-tale of their class: only their colour and texture, which they share with the others of the image, give them away.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from acfnet_tf.scenes.canvas import Canvas, Panel
+from acfnet_tf.scenes.styles import Color
+
+_DEPTH = 12.0
+"""How far (metres) buildings reach away from the street."""
+
+
+def _near_left(x: float, side: int, width: float) -> float:
+    """Left edge of something `width` wide whose street-side edge is at x; side −1 is left of the street, +1 right."""
+    return x if side > 0 else x - width
+
+
+def draw_building(
+    canvas: Canvas, rng: Random, x: float, side: int, z: float, length: float, height: float, bare: bool
+) -> None:
+    """A house whose facade lies along the street at x."""
+    identity = canvas.new_object("building")
+    base, shade = canvas.style.colors["building"], rng.uniform(0.95, 1.05)
+    color = canvas.style.shade(base, shade)
+    front, facade = canvas.box(_near_left(x, side, _DEPTH), z, (_DEPTH, height, length), 0.0, color, identity)
+    glass = canvas.style.shade(color, rng.uniform(0.35, 0.6), z)  # dark rooms behind panes
+    if bare:
+        return
+    storeys = max(1, round(height / 3.0))
+    for panel, metres in ((facade, length), (front, _DEPTH)):
+        if panel is None:
+            continue
+        count = max(1, round(metres / 2.6))
+        step_u, step_v = 1.0 / count, 1.0 / storeys
+        for storey in range(storeys):
+            low, high = (storey + 0.3) * step_v, (storey + 0.8) * step_v
+            if z > 38:  # far away the windows of a storey merge into a band
+                canvas.polygon(panel.quad(0.03, 0.97, low, high), canvas.style.shade(glass, 1.4), identity)
+                continue
+            for column in range(count):
+                left, right = (column + 0.27) * step_u, (column + 0.73) * step_u
+                door = storey == 0 and column % 4 == 1
+                canvas.polygon(panel.quad(left, right, 0.0 if door else low, high), glass, identity)
+        roof = canvas.style.shade(base, 0.7, z)
+        canvas.polygon(panel.quad(0.0, 1.0, 1 - 0.25 / height, 1.0), roof, identity)
+
+
+def draw_wall(
+    canvas: Canvas, rng: Random, x: float, side: int, z: float, length: float, height: float, bare: bool
+) -> None:
+    """A wall along the street; its tell-tales are courses of stone and a coping."""
+    identity = canvas.new_object("wall")
+    color = canvas.style.shade(canvas.style.colors["wall"], rng.uniform(0.96, 1.04))
+    panels = canvas.box(_near_left(x, side, 0.5), z, (0.5, height, length), 0.0, color, identity)
+    if bare:
+        return
+    for panel in panels:
+        if panel is None:
+            continue
+        courses = max(3, round(height / 0.6))
+        for course in range(1, courses):
+            v = course / courses
+            canvas.polygon(panel.quad(0, 1, v - 0.08 / height, v), canvas.style.shade(color, 0.78, z), identity)
+        canvas.polygon(panel.quad(0, 1, 1 - 0.16 / height, 1), canvas.style.shade(color, 1.3, z), identity)
+
+
+def draw_fence(
+    canvas: Canvas, rng: Random, x: float, side: int, z: float, length: float, height: float, bare: bool
+) -> None:
+    """A fence along the street; its tell-tale is its slats. As in Cityscapes, the gaps belong to the fence."""
+    identity = canvas.new_object("fence")
+    color = canvas.style.shade(canvas.style.colors["fence"], rng.uniform(0.96, 1.04))
+    panels = canvas.box(_near_left(x, side, 0.12), z, (0.12, height, length), 0.0, color, identity)
+    if bare:
+        return
+    for panel in panels[1:]:
+        if panel is None:
+            continue
+        slats = max(4, round(length / 0.9))
+        for slat in range(slats):
+            gap = panel.quad((slat + 0.55) / slats, (slat + 1.0) / slats, 0.04, 0.97)
+            canvas.polygon(gap, canvas.style.shade(color, 0.55, z + length * slat / slats), identity)
+        canvas.polygon(panel.quad(0, 1, 0.72, 0.78), canvas.style.shade(color, 0.9, z), identity)
+
+
+def _foliage(
+    canvas: Canvas, rng: Random, x: float, y: float, z: float, radius: float, identity: int, clumps: int = 12
+) -> None:
+    """A crown: overlapping clumps of leaves, darker below, brighter above."""
+    base = canvas.style.colors["vegetation"]
+    clump = canvas.camera.pixels(radius * 0.55, z)
+    canvas.ellipse(
+        canvas.camera.project(x, y, z),
+        canvas.camera.pixels(radius * 0.85, z),
+        canvas.camera.pixels(radius * 0.8, z),
+        canvas.style.shade(base, 0.9, z),
+        identity,
+    )
+    for _ in range(clumps):
+        across, up = rng.uniform(-0.7, 0.7) * radius, rng.uniform(-0.6, 0.6) * radius
+        light = 0.97 + 0.16 * up / radius + rng.uniform(-0.06, 0.06)
+        center = canvas.camera.project(x + across, y + up, z)
+        canvas.ellipse(center, clump, clump * 0.85, canvas.style.shade(base, light, z), identity)
+
+
+def draw_tree(canvas: Canvas, rng: Random, x: float, z: float) -> None:
+    """A tree; Cityscapes counts its trunk as vegetation."""
+    identity = canvas.new_object("vegetation")
+    radius = rng.uniform(1.2, 2.3)
+    crown = rng.uniform(1.8, 3.2) + radius
+    width = max(canvas.camera.pixels(rng.uniform(0.22, 0.4), z), 0.01 * canvas.camera.size[0])
+    bark = canvas.style.shade(canvas.style.colors["vegetation"], 0.5, z)
+    canvas.line([canvas.camera.project(x, 0, z), canvas.camera.project(x, crown, z)], width, bark, identity)
+    _foliage(canvas, rng, x, crown, z, radius, identity)
+
+
+def draw_bush(canvas: Canvas, rng: Random, x: float, z: float) -> None:
+    radius = rng.uniform(0.5, 1.1)
+    _foliage(canvas, rng, x, 0.6 * radius, z, radius, canvas.new_object("vegetation"), clumps=7)
+
+
+def draw_far_trees(canvas: Canvas, rng: Random, x: float, z: float) -> None:
+    """A clump of trees on the horizon."""
+    radius = rng.uniform(3, 5)
+    _foliage(canvas, rng, x, 0.7 * radius, z, radius, canvas.new_object("vegetation"), clumps=6)
+
+
+def draw_hedge(
+    canvas: Canvas, rng: Random, x: float, side: int, z: float, length: float, height: float, bare: bool
+) -> None:
+    """A hedge along the street; its tell-tale is the uneven leafage (a bare one is trimmed flat)."""
+    identity = canvas.new_object("vegetation")
+    color = canvas.style.shade(canvas.style.colors["vegetation"], rng.uniform(0.95, 1.05))
+    canvas.box(_near_left(x, side, 1.2), z, (1.2, height, length), 0.0, color, identity)
+    if bare:
+        return
+    steps = max(3, round(length / 0.9))
+    for step in reversed(range(steps)):
+        _foliage(canvas, rng, x + 0.3 * side, height, z + length * step / steps, 0.65, identity, clumps=3)
+
+
+def draw_bank(
+    canvas: Canvas, rng: Random, x: float, side: int, z: float, length: float, height: float, bare: bool
+) -> None:
+    """A grass slope along the street, as high as a hedge; its tell-tale is the soft crest and tufts of grass."""
+    identity = canvas.new_object("terrain")
+    color = canvas.style.shade(canvas.style.colors["terrain"], rng.uniform(0.95, 1.05))
+    canvas.box(_near_left(x, side, _DEPTH), z, (_DEPTH, height, length), 0.0, color, identity)
+    if bare:
+        return
+    project = canvas.camera.project
+    foot = [project(x - 0.9 * side, 0, z), project(x - 0.9 * side, 0, z + length)]
+    crest = [project(x, height, z + length), project(x, height, z)]
+    canvas.polygon(foot + crest, canvas.style.shade(color, 1.08, z + length / 3), identity)
+
+
+def draw_pole(canvas: Canvas, x: float, z: float, height: float) -> Panel:
+    """A post; returns the plane in which signs hang on it (one metre wide, centred on the post)."""
+    # At least 2.4 % of the picture's height: below that a stride-8 network has nothing to see.
+    width = max(canvas.camera.pixels(0.24, z), 0.024 * canvas.camera.size[0])
+    column, top = canvas.camera.project(x, height, z)
+    bottom = canvas.camera.project(x, 0, z)[1]
+    color = canvas.style.shade(canvas.style.colors["pole"], 1.0, z)
+    left, right = column - width / 2, column + width / 2
+    canvas.polygon([(left, top), (right, top), (right, bottom), (left, bottom)], color, canvas.new_object("pole"))
+    return Panel(canvas.camera, (x - 0.5, 0.0, z), (1.0, 0.0), height)
+
+
+def draw_lamp_post(canvas: Canvas, rng: Random, x: float, z: float) -> None:
+    height = rng.uniform(4.5, 7.0)
+    draw_pole(canvas, x, z, height)
+    arm = [canvas.camera.project(x, height, z), canvas.camera.project(x - (1.4 if x > 0 else -1.4), height, z)]
+    width = max(canvas.camera.pixels(0.14, z), 0.01 * canvas.camera.size[0])
+    canvas.line(arm, width, canvas.style.shade(canvas.style.colors["pole"], 1.0, z), canvas.new_object("pole"))
+
+
+def draw_traffic_light(canvas: Canvas, rng: Random, x: float, z: float, bare: bool) -> None:
+    """A post with a signal box; seen from behind (bare) the box shows no lamps."""
+    height = rng.uniform(2.8, 3.6)
+    panel = draw_pole(canvas, x, z, height)
+    identity = canvas.new_object("traffic light")
+    color = canvas.style.shade(canvas.style.colors["traffic light"], rng.uniform(0.95, 1.05), z)
+    low = 1 - 1.3 / height
+    canvas.polygon(panel.quad(0.12, 0.88, low, 1.0), color, identity)
+    if bare:
+        return
+    lit = rng.randrange(3)
+    for lamp, bright in enumerate(((60, 220, 110), (250, 190, 40), (240, 50, 40))):
+        light = bright if lamp == lit else canvas.style.shade(color, 0.45)
+        canvas.polygon(panel.disc(0.5, low + (0.23 + 0.42 * lamp) / height, 0.19), light, identity)
+
+
+_FACES: tuple[tuple[Color, Color], ...] = (
+    ((225, 225, 225), (200, 30, 35)),
+    ((35, 75, 175), (230, 230, 230)),
+    ((235, 195, 40), (240, 240, 240)),
+    ((200, 30, 35), (235, 235, 235)),
+)
+"""(field, rim) of sign faces."""
+
+
+def draw_traffic_sign(canvas: Canvas, rng: Random, x: float, z: float, bare: bool) -> None:
+    """A post with a round, triangular or square sign; seen from behind (bare) it is plain metal."""
+    height = rng.uniform(2.3, 3.2)
+    panel = draw_pole(canvas, x, z, height)
+    identity = canvas.new_object("traffic sign")
+    metal = canvas.style.shade(canvas.style.colors["traffic sign"], rng.uniform(0.95, 1.05), z)
+    field, rim = (canvas.style.shade(part, 0.9, z) for part in rng.choice(_FACES))
+    radius = rng.uniform(0.55, 0.7)
+    corners = rng.choice((3, 4, 14))
+    center = 1 - radius / height
+    if corners == 4 or bare:
+        half = (0.8 if corners == 4 else 0.5) * radius
+        outlines = [
+            panel.quad(0.5 - s * half, 0.5 + s * half, center - s * radius / height, center + s * radius / height)
+            for s in (1.0, 0.72)
+        ]
+    else:
+        outlines = [panel.disc(0.5, center, s * radius, corners) for s in (1.0, 0.68)]
+    if corners == 3 and not bare:  # point upwards
+        outlines = [
+            [panel.point(0.5, center + s * radius / height)]
+            + [panel.point(0.5 + d * s * radius, center - 0.7 * s * radius / height) for d in (1, -1)]
+            for s in (1.0, 0.55)
+        ]
+    # The rim keeps the metal's look, so that faces and backs of one image have something in common.
+    canvas.polygon(outlines[0], metal if bare else rim, identity)
+    canvas.polygon(outlines[1], metal if bare else field, identity)
+    plate = panel.quad(0.5 - radius * 0.7, 0.5 + radius * 0.7, center - 1.9 * radius / height, center - radius / height)
+    canvas.polygon(plate, metal, identity)
+
+
+def draw_clutter(canvas: Canvas, rng: Random, x: float, z: float) -> None:
+    """A void object on the pavement: a bin or cabinet (static), a pram or trolley (dynamic)."""
+    kind = rng.choice(("static", "static", "dynamic"))
+    color = tuple(rng.randrange(40, 200) for _ in range(3))
+    size = (rng.uniform(0.5, 0.9), rng.uniform(0.7, 1.3), 0.6)
+    canvas.box(x - size[0] / 2, z, size, 0.0, color, canvas.new_object(kind))
