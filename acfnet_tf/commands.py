@@ -22,6 +22,7 @@ from acfnet_tf.files import as_utf_8, check_writable
 from acfnet_tf.importers.shards import write_shards
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.label_files import predict_files
+from acfnet_tf.losses import weights_from_counts
 from acfnet_tf.measure.complexity import complexity, complexity_table
 from acfnet_tf.models.create import create_model
 from acfnet_tf.models.loading import MODEL_FILE, load_model
@@ -41,10 +42,9 @@ from acfnet_tf.request import (
     training_command,
 )
 from acfnet_tf.settings import checked, override
-from acfnet_tf.training.class_statistics import weights_from_counts
+from acfnet_tf.train import train as train_experiment
 from acfnet_tf.training.run_folder import BEST_MODEL_FILE, CONFIG_FILE
 from acfnet_tf.training.strategy import join_workers, read_tf_config, write_tf_config
-from acfnet_tf.training.train import train as train_experiment
 from acfnet_tf.training.validation import evaluate_shared
 from acfnet_tf.visualization.data_sheet import write_augmented_sheet, write_contact_sheet
 from acfnet_tf.visualization.explore.server import explore as serve_page
@@ -93,7 +93,7 @@ def evaluate(request: Request) -> None:
         raise UserError(f"split {split} of {source.name} has no masks to evaluate against")
     runs = runs_to_show(request, experiment, predictor, classes)
     widths = experiment.evaluation.boundary_widths
-    with workers.noticing_losses():
+    with workers.naming_lost_ones():
         found = [evaluate_shared(workers, run.predictor, samples, source.classes, widths) for run in runs]
     if not workers.is_chief:
         return

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "acfnet_tf"
 CORE = [
-    {"errors", "replicas", "progress", "heads"},
+    {"errors", "replicas", "progress", "signals", "heads"},
     {"settings", "files"},
     {"config"},
     {"layers", "metrics", "data"},
@@ -29,7 +29,6 @@ AROUND = [
         "keras_settings",
         "onednn",
         "tables",
-        "signals",
         "launch",
         "recipes",
         "scenes",
@@ -39,7 +38,7 @@ AROUND = [
     {"importers", "measure", "reports"},
     {"checks"},
     {"visualization", "export", "label_files"},
-    {"serving"},
+    {"serving", "train"},
     {"request"},
     {"commands"},
 ]
