@@ -11,6 +11,7 @@ import numpy as np
 
 from acfnet_tf.checks import check
 from acfnet_tf.checks.report import write_check_report
+from acfnet_tf.cluster import join_workers, read_tf_config, write_tf_config
 from acfnet_tf.config import Experiment, Pixels
 from acfnet_tf.data.listing import find_images
 from acfnet_tf.data.order import SampleOrder
@@ -44,7 +45,6 @@ from acfnet_tf.request import (
 from acfnet_tf.settings import checked, override
 from acfnet_tf.train import train as train_experiment
 from acfnet_tf.training.run_folder import BEST_MODEL_FILE, CONFIG_FILE
-from acfnet_tf.training.strategy import join_workers, read_tf_config, write_tf_config
 from acfnet_tf.training.validation import evaluate_shared
 from acfnet_tf.visualization.data_sheet import write_augmented_sheet, write_contact_sheet
 from acfnet_tf.visualization.explore.server import explore as serve_page

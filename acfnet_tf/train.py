@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from acfnet_tf.checks.before_training import look_into
+from acfnet_tf.cluster import join_workers
 from acfnet_tf.config import Experiment
 from acfnet_tf.data.sample import DataSource, Sample
 from acfnet_tf.importers.counts import class_pixels, count_values
@@ -55,4 +56,4 @@ def train(experiment: Experiment, run_dir: str | Path, data_dir: str | None = No
     Raises:
         UserError, Stopped: as `acfnet_tf.training.loop.train`.
     """
-    return train_with(experiment, run_dir, data_dir, TOOLS)
+    return train_with(experiment, run_dir, data_dir, join_workers(experiment.train.strategy), TOOLS)

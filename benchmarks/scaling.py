@@ -67,13 +67,13 @@ def work(flags: argparse.Namespace) -> None:
     import keras
     import tensorflow as tf
 
+    from acfnet_tf.cluster import join_workers
     from acfnet_tf.errors import ConfigError
     from acfnet_tf.losses import CITYSCAPES_CLASS_WEIGHTS, SegmentationLoss
     from acfnet_tf.models.create import create_model
     from acfnet_tf.recipes import load_experiment
     from acfnet_tf.training.optimizer import create_optimizer
     from acfnet_tf.training.step import TrainStep
-    from acfnet_tf.training.strategy import join_workers
 
     try:
         experiment = load_experiment(flags.experiment)

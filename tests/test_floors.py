@@ -38,7 +38,8 @@ AROUND = [
     {"importers", "measure", "reports"},
     {"checks"},
     {"visualization", "export", "label_files"},
-    {"serving", "train"},
+    {"cluster", "serving"},
+    {"train"},
     {"request"},
     {"commands"},
 ]

@@ -11,7 +11,7 @@ from acfnet_tf.config import Experiment, TrainConfig
 from acfnet_tf.errors import ConfigError
 from acfnet_tf.measure.complexity import complexity
 from acfnet_tf.models.acfnet import ACFNet
-from acfnet_tf.training.strategy import Workers
+from acfnet_tf.training.workers import Workers
 
 ACTIVATION_COPIES = 1.2
 """Memory that a sample takes in a training step, over the size of what its backward pass reads of the forward pass."""

@@ -16,7 +16,7 @@ from acfnet_tf.data.sample import Sample
 from acfnet_tf.errors import DataError
 from acfnet_tf.files import PAUSES
 from acfnet_tf.training.progress import Progress
-from acfnet_tf.training.strategy import Workers
+from acfnet_tf.training.workers import Workers
 
 
 class Batch(NamedTuple):

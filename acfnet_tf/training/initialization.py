@@ -10,7 +10,7 @@ from pathlib import Path
 from acfnet_tf.config import PRESCRIBED, ModelConfig
 from acfnet_tf.models.weights import Initialization
 from acfnet_tf.training.run_folder import has_begun, read_config
-from acfnet_tf.training.strategy import Workers
+from acfnet_tf.training.workers import Workers
 
 
 def initialization_of_run(

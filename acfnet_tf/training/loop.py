@@ -30,9 +30,9 @@ from acfnet_tf.training.optimizer import create_optimizer
 from acfnet_tf.training.progress import Progress
 from acfnet_tf.training.run_folder import RunFolder, check_same_run
 from acfnet_tf.training.step import TrainStep
-from acfnet_tf.training.strategy import Workers, join_workers
 from acfnet_tf.training.tools import TrainingTools
 from acfnet_tf.training.validation import evaluate_shared
+from acfnet_tf.training.workers import Workers
 
 SECONDS_BETWEEN_CHECKPOINTS = 900
 """A checkpoint is also written when this much time has passed since the last one: steps can take minutes."""
@@ -41,14 +41,17 @@ SAMPLES_LOOKED_INTO = 32
 """Of each split at most, before the first step."""
 
 
-def train(experiment: Experiment, run_dir: str | Path, data_dir: str | None, tools: TrainingTools) -> Path:
+def train(
+    experiment: Experiment, run_dir: str | Path, data_dir: str | None, workers: Workers, tools: TrainingTools
+) -> Path:
     """Trains an experiment, or continues where an earlier call on the same folder stopped.
 
     Args:
         experiment: resolved.
         run_dir: the run folder.
         data_dir: folder of the data, as `tools.open_data` takes it.
-        tools: what is around the core; `acfnet_tf.cli.train.tools` gives all there is.
+        workers: those that train together, this process among them.
+        tools: what is around the core, see `acfnet_tf.train`.
 
     Returns:
         The file of the trained model for inference.
@@ -59,7 +62,6 @@ def train(experiment: Experiment, run_dir: str | Path, data_dir: str | None, too
         UserError: another training is in the folder, a full disk, or numbers that are not finite.
         Stopped: SIGTERM, SIGINT, or another worker was lost; the same call continues.
     """
-    workers = join_workers(experiment.train.strategy)
     workers.check_batch(experiment.train.batch_size)
     if experiment.train.xla and workers.strategy.num_replicas_in_sync > 1:
         raise ConfigError("train.xla compiles what runs on one device; here are several. Leave it out")

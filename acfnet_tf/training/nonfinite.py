@@ -13,7 +13,7 @@ from acfnet_tf.errors import UserError
 from acfnet_tf.layers.norm import deferred_statistics
 from acfnet_tf.losses.segmentation import SegmentationLoss
 from acfnet_tf.models.loading import not_finite
-from acfnet_tf.training.strategy import Workers
+from acfnet_tf.training.workers import Workers
 
 LISTED_FILES = 8
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
@@ -15,68 +14,9 @@ from acfnet_tf.evaluation.evaluate import Evaluation
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.models.acfnet import ACFNet
 from acfnet_tf.models.weights import Initialization
-from acfnet_tf.training.strategy import Workers
+from acfnet_tf.training.workers import Workers
 
-
-class LookInto(Protocol):
-    """Looks into some samples, of all that can be wrong with them.
-
-    Args:
-        source: the data.
-        samples: {split: samples with masks}.
-
-    Returns:
-        (faults that end a training, warnings), a sentence each.
-    """
-
-    def __call__(
-        self, source: DataSource, samples: Mapping[str, Sequence[Sample]]
-    ) -> tuple[Sequence[str], Sequence[str]]: ...
-
-
-class ChooseMicroBatch(Protocol):
-    """Chooses how many samples of the global batch go through at once, over all devices.
-
-    Args:
-        model: of the training.
-        experiment: resolved.
-        workers: all of them ask, and are answered alike.
-        recorded: the micro-batch of the run that is continued.
-
-    Returns:
-        The number of samples, and a line for the user that says why.
-
-    Raises:
-        ConfigError: there is none that fits.
-    """
-
-    def __call__(
-        self, model: ACFNet, experiment: Experiment, workers: Workers, recorded: int | None
-    ) -> tuple[int, str]: ...
-
-
-class DrawValidation(Protocol):
-    """Draws what TensorBoard shows of a validation.
-
-    Args:
-        name: of the run.
-        predictor: as it was validated.
-        samples: that were evaluated, with masks.
-        classes: of the data.
-        evaluation: of the samples.
-
-    Returns:
-        Names and pictures, (H, W, 3) uint8.
-    """
-
-    def __call__(
-        self,
-        name: str,
-        predictor: Predictor,
-        samples: Sequence[Sample],
-        classes: ClassSet,
-        evaluation: Evaluation,
-    ) -> Iterable[tuple[str, np.ndarray]]: ...
+Samples = Sequence[Sample]
 
 
 @dataclass(frozen=True)
@@ -84,18 +24,24 @@ class TrainingTools:
     """What `acfnet_tf.training.loop.train` calls and does not contain.
 
     Attributes:
-        open_data: opens the data of a configuration, in the folder that the user named, if any; raises DataError.
-        find_weights: finds the weights that a configuration asks for; raises UserError.
-        count_class_pixels: pixels of each class in each mask of these samples, (samples, N) int64, 0 for masks that
-            are bad if the last argument says that these are skipped; raises DataError.
-        look_into, choose_micro_batch, draw_validation: see their protocols.
-        describe_machine: what the user should know of it, one sentence.
+        open_data: (settings, the folder that the user names, if any) → the data; raises DataError.
+        find_weights: settings → the weights to begin with; raises UserError.
+        count_class_pixels: (the data, some samples, whether bad masks are skipped and count nothing) → the pixels of
+            each class in each of their masks, (samples, N) int64; raises DataError.
+        look_into: (the data, {split: some samples}) → (faults for which training would fail, warnings), a sentence
+            each.
+        choose_micro_batch: (model, experiment, workers, the micro-batch of the run so far, if any) → (how many samples
+            of the global batch go through at once on all devices, a line for the user that says why); raises
+            ConfigError. All workers call it.
+        draw_validation: (name of the run, predictor, samples, classes, evaluation of the samples) → what TensorBoard
+            shows: names and pictures (H, W, 3) uint8.
+        describe_machine: a sentence for the user.
     """
 
     open_data: Callable[[DataConfig, str | None], DataSource]
     find_weights: Callable[[ModelConfig], Initialization]
-    count_class_pixels: Callable[[DataSource, Sequence[Sample], bool], np.ndarray]
-    look_into: LookInto
-    choose_micro_batch: ChooseMicroBatch
-    draw_validation: DrawValidation
+    count_class_pixels: Callable[[DataSource, Samples, bool], np.ndarray]
+    look_into: Callable[[DataSource, Mapping[str, Samples]], tuple[Sequence[str], Sequence[str]]]
+    choose_micro_batch: Callable[[ACFNet, Experiment, Workers, int | None], tuple[int, str]]
+    draw_validation: Callable[[str, Predictor, Samples, ClassSet, Evaluation], Iterable[tuple[str, np.ndarray]]]
     describe_machine: Callable[[], str]

@@ -10,7 +10,7 @@ from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.evaluation.evaluate import Evaluation, evaluate
 from acfnet_tf.inference.predictor import Predictor
-from acfnet_tf.training.strategy import Workers
+from acfnet_tf.training.workers import Workers
 
 
 def evaluate_shared(

@@ -8,7 +8,7 @@ import tensorflow as tf
 from acfnet_tf.errors import ConfigError
 from acfnet_tf.measure import memory
 from acfnet_tf.models.create import create_model
-from acfnet_tf.training.strategy import Workers
+from acfnet_tf.training.workers import Workers
 from tests.tiny import tiny_experiment
 
 WORKERS = Workers(tf.distribute.get_strategy())

@@ -85,10 +85,10 @@ def main(replicas: str, data_dir: str, runs: str) -> None:
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * int(replicas))
 
-    import acfnet_tf.training.loop
+    import acfnet_tf.train
 
     # A process can join its workers once; its runs share them.
-    acfnet_tf.training.loop.join_workers = functools.cache(acfnet_tf.training.loop.join_workers)
+    acfnet_tf.train.join_workers = functools.cache(acfnet_tf.train.join_workers)
     for run in json.loads(runs):
         train_run(data_dir, **run)
 

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from acfnet_tf.cluster import join_workers
 from acfnet_tf.config import Experiment
 from acfnet_tf.data.cityscapes import CITYSCAPES, list_samples
 from acfnet_tf.data.order import SampleOrder
@@ -20,7 +21,6 @@ from acfnet_tf.train import train
 from acfnet_tf.training import batches as batches_module
 from acfnet_tf.training import train as train_module
 from acfnet_tf.training.batches import Batches
-from acfnet_tf.training.strategy import join_workers
 from tests.tiny import tiny_experiment
 
 

@@ -12,8 +12,8 @@ from PIL import Image
 from acfnet_tf.data.classes import numbered_classes
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.evaluation.evaluate import Evaluation
-from acfnet_tf.training.strategy import Workers
 from acfnet_tf.training.validation import evaluate_shared
+from acfnet_tf.training.workers import Workers
 
 CLASSES = numbered_classes(3)
 

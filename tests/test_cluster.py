@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from acfnet_tf.cluster import TF_CONFIG, join_workers, read_tf_config, write_tf_config
 from acfnet_tf.errors import ConfigError
-from acfnet_tf.training.strategy import TF_CONFIG, Workers, join_workers, read_tf_config, write_tf_config
+from acfnet_tf.training.workers import Workers
 
 ADDRESSES = ["a:1", "b:2", "c:3"]
 
