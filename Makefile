@@ -17,7 +17,7 @@ help:
 
 install: $(VENV)/.installed
 
-$(VENV)/.installed: setup.cfg pyproject.toml requirements.lock
+$(VENV)/.installed: setup.cfg setup.py pyproject.toml requirements.lock
 	@echo "Setting up $(VENV) with $$($(PYTHON) --version): about 2 GB of packages, a minute or more."
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "acfnet_tf needs Python 3.10 or newer: make PYTHON=...")'
 	@$(PYTHON) -m venv $(VENV)

@@ -40,8 +40,7 @@ AROUND = [
     {"checks"},
     {"visualization", "export", "label_files"},
     {"serving"},
-    {"request"},
-    {"commands"},
+    {"cli"},
 ]
 MOST_LINES_OF_CORE = 7_500
 FLOORS = {room: floor for floor, rooms in enumerate(CORE + AROUND) for room in rooms}
