@@ -99,7 +99,7 @@ def next_command(mode: str, flags: FlagValues, *more: str) -> str:
     return command(f"--mode={mode}", *same, *more)
 
 
-def commands_so_far(flags: FlagValues, experiment: Experiment) -> list[str]:
+def commands_of(flags: FlagValues, experiment: Experiment) -> list[str]:
     """The command that trains such a run, and this one. That of a model file alone is not known."""
     this = command(*sys.argv[1:])
     if not (run_folder(flags) / CONFIG_FILE).exists() or experiment.name not in experiment_names():

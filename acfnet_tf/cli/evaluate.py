@@ -25,14 +25,7 @@ def define_flags(define: Any) -> None:
 
 def run(flags: Any) -> None:
     from acfnet_tf.cli._data import split_samples
-    from acfnet_tf.cli._runs import (
-        commands_so_far,
-        next_command,
-        output_folder,
-        run_folder,
-        runs_to_show,
-        trained_model,
-    )
+    from acfnet_tf.cli._runs import commands_of, next_command, output_folder, run_folder, runs_to_show, trained_model
     from acfnet_tf.errors import UserError
     from acfnet_tf.models.loading import MODEL_FILE
     from acfnet_tf.reports.comparison import compare
@@ -81,7 +74,7 @@ def run(flags: Any) -> None:
             samples=samples,
             classes=source.classes,
             config=experiment.to_json(),
-            commands=commands_so_far(flags, experiment),
+            commands=commands_of(flags, experiment),
         )
         print(f"To look at, in any browser: {file}")
     print(f"Next: {next_command('visualize', flags)}")

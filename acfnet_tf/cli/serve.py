@@ -22,9 +22,7 @@ def run(flags: Any) -> None:
 
     folder = Path(flags.model or run_folder(flags) / "export" / str(flags.experiment))
     if not folder.is_dir():
-        hint = "name the folder of an exported SavedModel by --model"
-        raise UserError(
-            f"no model to serve at {folder}; "
-            + (hint if flags.model else f"export the run first: {next_command('export', flags)}")
-        )
+        otherwise = f"export the run first: {next_command('export', flags)}"
+        hint = "name the folder of an exported SavedModel by --model" if flags.model else otherwise
+        raise UserError(f"no model to serve at {folder}; {hint}")
     serve(folder, override(Experiment(name=folder.name), flags.set).serve)
