@@ -34,5 +34,5 @@ class Stopped(Exception):
 
 def first_line(error: BaseException) -> str:
     """What an error says, at most one line of it, or its name where it says nothing."""
-    lines = str(error).strip().splitlines()
+    lines = str(getattr(error, "message", None) or error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

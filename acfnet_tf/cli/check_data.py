@@ -28,7 +28,7 @@ def run(flags: Any) -> None:
     from acfnet_tf.data.order import SampleOrder
     from acfnet_tf.data.pipeline import training_dataset
     from acfnet_tf.errors import UserError
-    from acfnet_tf.training.class_statistics import weights_from_counts
+    from acfnet_tf.losses import weights_from_counts
     from acfnet_tf.visualization.data_sheet import write_augmented_sheet, write_contact_sheet
 
     experiment, source, splits = open_splits(flags)

@@ -46,7 +46,7 @@ def run(flags: Any) -> None:
         raise UserError(f"split {split} of {source.name} has no masks to evaluate against")
     runs = runs_to_show(flags, experiment, predictor, classes)
     widths = experiment.evaluation.boundary_widths
-    with workers.noticing_losses():
+    with workers.naming_lost_ones():
         found = [evaluate_shared(workers, run.predictor, samples, source.classes, widths) for run in runs]
     if not workers.is_chief:
         return

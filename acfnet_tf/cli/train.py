@@ -21,9 +21,9 @@ def define_flags(define: Any) -> None:
 def run(flags: Any) -> None:
     from acfnet_tf.cli._runs import next_command, run_folder
     from acfnet_tf.recipes import load_experiment
+    from acfnet_tf.train import train
     from acfnet_tf.training.run_folder import BEST_MODEL_FILE
     from acfnet_tf.training.strategy import write_tf_config
-    from acfnet_tf.training.train import train
 
     overrides = [*flags.set]
     if flags.cluster:

@@ -10,10 +10,13 @@ from typing import Literal
 
 import numpy as np
 
+from acfnet_tf.heads import LABEL_DTYPES, label_dtype
+
 IGNORED = -1
 """In `ClassSet.values`: a value whose pixels are neither learned nor evaluated."""
 
-MAX_CLASSES = 65_534
+MAX_CLASSES = int(np.iinfo(LABEL_DTYPES[-1]).max) - 1
+"""Masks have two labels more: one for ignored pixels, one for what is no class."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class ClassSet:
     @property
     def ignore_label(self) -> int:
         """The label of ignored pixels: 255, or 65535 for 255 classes and more."""
-        return 255 if len(self) <= 254 else 65_535
+        return int(np.iinfo(self.label_type).max)
 
     @property
     def unknown_label(self) -> int:
@@ -50,7 +53,8 @@ class ClassSet:
 
     @property
     def label_type(self) -> type[np.unsignedinteger]:
-        return np.uint8 if len(self) <= 254 else np.uint16
+        """In which labels are stored, the two that are no class among them."""
+        return label_dtype(len(self) + 2)
 
     @functools.cached_property
     def table(self) -> np.ndarray:
@@ -65,7 +69,7 @@ class ClassSet:
         return str(value) if self.coding == "index" else str(unpack_color(value))
 
     def to_json(self) -> str:
-        """The set as the text of a class file, which `class_file.read_class_file` reads."""
+        """The set as the text of a class file, see docs/data.md."""
 
         def shown(value: int) -> int | list[int]:
             return value if self.coding == "index" else list(unpack_color(value))
@@ -82,6 +86,30 @@ class ClassSet:
         lines = ",\n    ".join(json.dumps(entry) for entry in classes)
         head = f'"masks": "{self.coding}",\n  "ignore": {json.dumps(ignored)}'
         return f'{{\n  {head},\n  "classes": [\n    {lines}\n  ]\n}}\n'
+
+    @classmethod
+    def from_json(cls, text: str) -> ClassSet:
+        """The inverse of `to_json`.
+
+        Raises:
+            ValueError: the text is something else.
+        """
+        try:
+            tree = json.loads(text)
+            coding = tree["masks"]
+            groups = {IGNORED: tree["ignore"]} | {index: entry["ids"] for index, entry in enumerate(tree["classes"])}
+            return cls(
+                names=tuple(str(entry["name"]) for entry in tree["classes"]),
+                colors=tuple(tuple(map(int, entry["color"])) for entry in tree["classes"]),
+                values={
+                    int(value) if coding == "index" else pack_color(value): label
+                    for label, values in groups.items()
+                    for value in values
+                },
+                coding={"index": "index", "color": "color"}[coding],
+            )
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
 def pack_color(color: tuple[int, int, int]) -> int:

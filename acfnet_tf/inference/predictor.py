@@ -12,13 +12,11 @@ import tensorflow as tf
 
 from acfnet_tf.config import EvaluationConfig
 from acfnet_tf.errors import UserError
+from acfnet_tf.heads import FINE, heads_in, to_labels
 from acfnet_tf.inference.averaging import average, is_plain
 from acfnet_tf.inference.folding import fold_batch_norm
 from acfnet_tf.layers.dilation import never_differentiated
 from acfnet_tf.models.loading import load_model
-
-HEADS = ("fine", "coarse")
-"""The heads that are kept; the auxiliary head serves training only."""
 
 Runtime = Literal["tensorflow", "openvino", "openvino_bfloat16"]
 Maps = dict[str, tf.Tensor]
@@ -35,12 +33,13 @@ class Predictor:
             its convolutions.
         evaluation: whole image or sliding window; one scale or several; with or without left-right flip. Sliding
             windows, scales and flips average softmax probabilities with equal weight.
-        head: the head that `predictor(image)` shows, "fine" or "coarse".
+        head: the head whose labels `predictor(image)` gives.
         runtime: what runs the network: "tensorflow"; or OpenVINO, faster on CPUs, with the weights as they are at the
             first call: "openvino" in float32, "openvino_bfloat16" with rounded products on CPUs that have them.
 
     Attributes:
-        heads: the heads of this model: ("fine", "coarse"), or ("fine",) for a baseline without class features.
+        heads: those of this model, in the order of the forward pass: ("coarse", "fine"), or ("fine",) for a baseline
+            without class features.
         num_classes: number of classes N.
 
     Raises:
@@ -55,7 +54,7 @@ class Predictor:
         self,
         model: keras.Model | str | Path,
         evaluation: EvaluationConfig = EvaluationConfig(),  # noqa: B008 (it is frozen)
-        head: str = "fine",
+        head: str = FINE,
         runtime: Runtime = "tensorflow",
     ) -> None:
         if isinstance(model, (str, Path)):
@@ -64,13 +63,12 @@ class Predictor:
         self.model = model
         self.evaluation = evaluation
         outputs = _output_specs(self.model)
-        self.heads = tuple(name for name in HEADS if name in outputs)
-        self.num_classes = int(outputs["fine"].shape[-1])
+        self.heads = heads_in(outputs)
+        self.num_classes = int(outputs[FINE].shape[-1])
         if head not in self.heads:
             raise UserError(f"the model has no {head!r} head; it has: {', '.join(self.heads)}")
         self.head = head
         self._openvino = None if runtime == "tensorflow" else _open_vino(self.model, runtime)
-        self._label_type = np.uint8 if self.num_classes <= 256 else np.uint16
         self._functions: dict[tuple[str, tuple[str, ...]], Callable] = {}
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
@@ -80,7 +78,7 @@ class Predictor:
             image: (H, W, 3) uint8, RGB.
 
         Returns:
-            (H, W) uint8; uint16 for more than 256 classes.
+            (H, W) uint8, or what `label_dtype` gives for that many classes.
 
         Raises:
             ValueError: `image` has another shape or type.
@@ -109,14 +107,11 @@ class Predictor:
             images: (B, H, W, 3) RGB in 0–255, any dtype.
 
         Returns:
-            {head: (B, H, W) uint8, or uint16 for more than 256 classes}.
+            {head: (B, H, W), as in `__call__`}.
         """
         # Straight from the logits where possible: exactly what the Keras model itself says.
         maps = self._logits if is_plain(self.evaluation) else self.probability_maps
-        return {
-            head: tf.cast(tf.argmax(values, axis=-1, output_type=tf.int32), self._label_type)
-            for head, values in maps(tf.cast(images, tf.float32), heads).items()
-        }
+        return {head: to_labels(scores) for head, scores in maps(tf.cast(images, tf.float32), heads).items()}
 
     def probability_maps(self, images: tf.Tensor, heads: Sequence[str]) -> Maps:
         """`probabilities` of a batch, as `label_maps`; {head: (B, H, W, N) float32}."""
@@ -135,10 +130,10 @@ class Predictor:
             if (what, heads) not in self._functions:
                 function = tf.function(lambda images: maps(images, heads), input_signature=[_IMAGES])
                 self._functions[what, heads] = function
-            found = self._functions[what, heads](tf.cast(images, tf.float32))
+            outputs = self._functions[what, heads](tf.cast(images, tf.float32))
         else:
-            found = maps(images, heads)
-        return {head: values[0].numpy() for head, values in found.items()}
+            outputs = maps(images, heads)
+        return {head: output[0].numpy() for head, output in outputs.items()}
 
     def _logits(self, images: tf.Tensor, heads: Sequence[str]) -> Maps:
         """One forward pass, (B, H, W, 3) float32 → {head: (B, H, W, N) float32}."""
@@ -161,18 +156,18 @@ def _output_specs(model: keras.Model) -> dict[str, tf.TensorSpec]:
     """The model's outputs by name.
 
     Raises:
-        UserError: it does not give a dict of logits with a "fine" head, for RGB images.
+        UserError: it does not give a dict of logits with the finest head, for RGB images.
     """
-    contract = 'an ACFNet takes RGB images (B, H, W, 3) and gives {"fine": (B, H, W, N), …}'
+    contract = f'an ACFNet takes RGB images (B, H, W, 3) and gives {{"{FINE}": (B, H, W, N), …}}'
     try:
         outputs = getattr(model, "output", None)  # functional models know; others are asked
         outputs = outputs if isinstance(outputs, dict) else _trace(model)
     except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
         raise UserError(f"the model is no ACFNet: {contract}. It failed on such images: {error}") from error
-    if not isinstance(outputs, dict) or "fine" not in outputs or len(outputs["fine"].shape) != 4:
-        found = ", ".join(map(str, outputs)) if isinstance(outputs, dict) else type(outputs).__name__
-        raise UserError(f"the model is no ACFNet: {contract}. It gives: {found}")
-    if outputs["fine"].shape[-1] is None:
+    if not isinstance(outputs, dict) or FINE not in outputs or len(outputs[FINE].shape) != 4:
+        given = ", ".join(map(str, outputs)) if isinstance(outputs, dict) else type(outputs).__name__
+        raise UserError(f"the model is no ACFNet: {contract}. It gives: {given}")
+    if outputs[FINE].shape[-1] is None:
         raise UserError(f"the model is no ACFNet: {contract}. Its number of classes N is not fixed")
     return outputs
 

@@ -5,6 +5,7 @@ from acfnet_tf.losses.class_weights import (
     enet_weights,
     inverse_log_weights,
     median_frequency_weights,
+    weights_from_counts,
 )
 from acfnet_tf.losses.segmentation import SegmentationLoss
 
@@ -14,4 +15,5 @@ __all__ = [
     "enet_weights",
     "inverse_log_weights",
     "median_frequency_weights",
+    "weights_from_counts",
 ]

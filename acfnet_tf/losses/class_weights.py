@@ -43,6 +43,16 @@ def median_frequency_weights(pixel_counts: np.ndarray, image_pixels: np.ndarray)
     return _mean_one(np.asarray(image_pixels, np.float64) / np.maximum(counts, 1), counts > 0)
 
 
+def weights_from_counts(pixels: np.ndarray) -> dict[str, np.ndarray]:
+    """All kinds of counted weights by name, each (N,), from the pixels of each class in each image, (images, N)."""
+    total, labelled = pixels.sum(axis=0), pixels.sum(axis=1)
+    return {
+        "inverse_log": inverse_log_weights(total),
+        "enet": enet_weights(total),
+        "median_frequency": median_frequency_weights(total, labelled @ (pixels > 0)),
+    }
+
+
 def _mean_one(weights: np.ndarray, present: np.ndarray) -> np.ndarray:
     """Scaled to mean 1 over the classes that are present; 1 for the others."""
     return np.where(present, weights / weights[present].mean(), 1.0) if present.any() else np.ones_like(weights)

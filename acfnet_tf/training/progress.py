@@ -11,13 +11,15 @@ import numpy as np
 import tensorflow as tf
 
 from acfnet_tf.config import TrainConfig
+from acfnet_tf.heads import HEADS
 from acfnet_tf.progress import ProgressBar
 from acfnet_tf.training.optimizer import create_schedule
 
-NUMBERS = ("total", "aux", "coarse", "fine", "gradient_norm")
+NUMBERS = ("total", *HEADS, "gradient_norm")
 """What a step may measure, by the names that `TrainStep` gives."""
 
-COLUMNS = {"total": "loss", "aux": "loss_aux", "coarse": "loss_coarse", "fine": "loss_fine"}
+COLUMNS = {"total": "loss"} | {head: f"loss_{head}" for head in HEADS}
+"""What losses are called in metrics.csv."""
 
 
 class Progress:
@@ -119,7 +121,7 @@ class Progress:
 
     def _show(self, step: int) -> None:
         means = self._means()
-        heads = " ".join(f"{name} {means[name]:.3f}" for name in means if name not in ("total", "gradient_norm"))
+        heads = " ".join(f"{head} {means[head]:.3f}" for head in HEADS if head in means)
         loss = f"loss {means['total']:.3f} ({heads})" if means else "loss not finite"
         speed = f", {self._speed():.3g} images/s" if self.timed_steps else ""
         self.text = f"{loss}, lr {self._learning_rate(step):.4g}{speed}"

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import csv
 import dataclasses
 import itertools
 import json
-import math
 import os
 import socket
 from collections.abc import Iterator, Mapping
@@ -16,26 +14,21 @@ from typing import Any
 
 import filelock
 import keras
-import numpy as np
-import tensorflow as tf
 
 from acfnet_tf.config import PRESCRIBED, Experiment
 from acfnet_tf.data.cityscapes import CITYSCAPES
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.sample import read_text
-from acfnet_tf.errors import ConfigError, UserError
-from acfnet_tf.files import as_utf_8, names_in, replaced, write_atomically, write_errors
-from acfnet_tf.importers.class_file import read_class_file
+from acfnet_tf.errors import ConfigError, DataError, UserError
+from acfnet_tf.files import names_in, replaced, write_atomically, write_errors
+from acfnet_tf.heads import FINE
 from acfnet_tf.models.loading import MODEL_FILE
 from acfnet_tf.settings import differences
 from acfnet_tf.training.checkpoints import Checkpoints
+from acfnet_tf.training.metrics_log import MetricsLog, score_name
 
 CONFIG_FILE, CLASSES_FILE, SAMPLES_FILE = "config.json", "classes.json", "samples.json"
-METRICS_FILE, BEST_MODEL_FILE = "metrics.csv", "best.keras"
-METRICS_COLUMNS = (
-    "step", "split", "loss", "loss_aux", "loss_coarse", "loss_fine", "gradient_norm", "learning_rate",
-    "images_per_second", "miou_coarse", "miou_fine",
-)  # fmt: skip
+BEST_MODEL_FILE = "best.keras"
 
 CHANGEABLE = (
     "data.cache", "data.on_bad_file", "data.parallel_calls", "data.val_split", "evaluation.", "export.", "serve.",
@@ -64,6 +57,7 @@ class RunFolder:
         self.writes = writes
         self.model_file = self.path / MODEL_FILE
         self.best_model_file = self.path / BEST_MODEL_FILE
+        self.metrics = MetricsLog(self.path)
         if writes and CONFIG_FILE in names_in(self.path):
             check_same_run(self.path, experiment)
             _check_same_classes(self.path, read_classes(self.path), classes)
@@ -86,9 +80,7 @@ class RunFolder:
                     partial.unlink()
                 write_atomically(self.path / CONFIG_FILE, self.experiment.to_json())
                 write_atomically(self.path / CLASSES_FILE, self.classes.to_json())
-                self._summaries = tf.summary.create_file_writer(os.fsencode(self.path / "tensorboard"))
-                with self._tensorboard(step=0):
-                    tf.summary.text("configuration", f"```json\n{self.experiment.to_json()}```")
+                self.metrics.open(self.experiment.to_json())
             yield
 
     def micro_batch(self) -> int | None:
@@ -126,8 +118,8 @@ class RunFolder:
             return
         self._checkpoints = Checkpoints(self.path / "checkpoints", variables)
         step = self._checkpoints.restore()
-        self._drop_metrics_after(step or 0)
-        self._checkpoints.best = self._best()[1]
+        self.metrics.drop_after(step or 0)
+        self._checkpoints.best = self.metrics.best()[1]
 
     def record_samples(self, splits: Mapping[str, list[str]], step: int) -> str:
         """Writes down the names of all samples, in their order, so that it is noticed when a run continues on others.
@@ -168,48 +160,18 @@ class RunFolder:
             self._checkpoints.save(step)
 
     def log(self, step: int, split: str, **values: float) -> None:
-        """Appends a row to metrics.csv and the same scalars to TensorBoard."""
-        if not self.writes:
-            return
-        file = self.path / METRICS_FILE
-        new = not file.exists()
-        with write_errors(file), file.open("a", encoding="utf-8", newline="") as stream:
-            writer = csv.DictWriter(stream, METRICS_COLUMNS)
-            if new:
-                writer.writeheader()
-            writer.writerow({"step": step, "split": split} | {name: f"{value:.6g}" for name, value in values.items()})
-        with self._tensorboard(step):
-            for name, value in values.items():
-                tf.summary.scalar(f"{split}/{name}", value)
-
-    def log_image(self, step: int, name: str, image: np.ndarray) -> None:
-        """Shows an (H, W, 3) uint8 image in TensorBoard."""
-        with self._tensorboard(step):
-            # A file's name may hold bytes that are not UTF-8, and TensorBoard takes no others.
-            tf.summary.image(as_utf_8(name), image[None])
-
-    @contextlib.contextmanager
-    def _tensorboard(self, step: int) -> Iterator[None]:
-        """Around summaries, which are then in the file."""
-        try:
-            with self._summaries.as_default(step=step):
-                yield
-            self._summaries.flush()
-        except tf.errors.OpError as error:
-            reason = error.message.splitlines()[0].split(";")[-1].strip()
-            raise UserError(f"cannot write into {self.path / 'tensorboard'}: {reason}") from error
-
-    def is_validated(self, step: int) -> bool:
-        return any(validated == step for _, validated in self._validations())
+        """Adds a row to the metrics, see `MetricsLog.add`."""
+        if self.writes:
+            self.metrics.add(step, split, **values)
 
     def log_validation(self, step: int, scores: Mapping[str, float], model: keras.Model) -> None:
-        """Logs {metric: value}, and keeps checkpoint and model if it is the best validation so far."""
+        """Logs {head: mIoU}, and keeps checkpoint and model if it is the best validation so far."""
         if not self.writes:
             return
-        if scores["miou_fine"] > self._best()[0]:
+        if scores[FINE] > self.metrics.best()[0]:
             self._checkpoints.best = step
             self.save_model(model, self.best_model_file)
-        self.log(step, "val", **scores)
+        self.log(step, "val", **{score_name(head): score for head, score in scores.items()})
 
     def save_model(self, model: keras.Model, file: Path | None = None) -> None:
         """Writes a model for inference, so that a reader never sees half of it."""
@@ -217,44 +179,6 @@ class RunFolder:
             file = file or self.model_file
             with write_errors(file), replaced(file) as partial:
                 model.save(partial)
-
-    def _rows(self) -> list[dict[str, str]]:
-        """The rows of metrics.csv; one that was cut off, by a full disk for instance, is none.
-
-        Raises:
-            UserError: a row is none of ours.
-        """
-        if METRICS_FILE not in names_in(self.path):
-            return []
-        file = self.path / METRICS_FILE
-        lines = read_text(file).splitlines(keepends=True)
-        try:
-            rows = list(csv.DictReader(line for line in lines if line.endswith("\n")))
-            for row in rows:
-                int(row["step"])
-                if row["split"] == "val":
-                    float(row["miou_fine"])
-        except (KeyError, TypeError, ValueError, csv.Error) as error:
-            raise UserError(f"{file}: damaged; move it away, and the training begins a new one") from error
-        return rows
-
-    def _validations(self) -> list[tuple[float, int]]:
-        """(mIoU of the fine head, step) of every validation."""
-        return [(float(row["miou_fine"]), int(row["step"])) for row in self._rows() if row["split"] == "val"]
-
-    def _best(self) -> tuple[float, int | None]:
-        """The validation with the highest mIoU, the first of several; one that measured nothing (NaN) is none."""
-        measured = [validation for validation in self._validations() if not math.isnan(validation[0])]
-        return max(measured, key=lambda validation: validation[0], default=(-1.0, None))
-
-    def _drop_metrics_after(self, step: int) -> None:
-        """Rows of steps that will be done again, and one that was cut off."""
-        if METRICS_FILE in names_in(self.path):
-            rows = [
-                [row.get(name) or "" for name in METRICS_COLUMNS] for row in self._rows() if int(row["step"]) <= step
-            ]
-            text = "".join(",".join(row) + "\r\n" for row in [METRICS_COLUMNS, *rows])
-            write_atomically(self.path / METRICS_FILE, text)
 
 
 def _changes(old: list[str], new: list[str]) -> str:
@@ -294,10 +218,15 @@ def read_classes(run_dir: Path) -> ClassSet:
     """The classes that a run was trained on.
 
     Raises:
-        DataError: their file cannot be read.
+        DataError: their file cannot be read, or is damaged.
     """
     file = run_dir / CLASSES_FILE
-    return read_class_file(file) if CLASSES_FILE in names_in(run_dir) else CITYSCAPES
+    if CLASSES_FILE not in names_in(run_dir):
+        return CITYSCAPES
+    try:
+        return ClassSet.from_json(read_text(file))
+    except ValueError as error:
+        raise DataError(f"{file}: damaged, or not as training wrote it ({error}).") from error
 
 
 def _check_same_classes(path: Path, old: ClassSet, new: ClassSet) -> None:

@@ -118,7 +118,7 @@ class Workers:
         return "another worker" if isinstance(error, (*gone, tf.errors.CancelledError)) else None
 
     @contextlib.contextmanager
-    def noticing_losses(self) -> Iterator[None]:
+    def naming_lost_ones(self) -> Iterator[None]:
         """Around whatever the workers do together.
 
         Raises:

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from acfnet_tf.errors import UserError
-from acfnet_tf.inference.predictor import HEADS
+from acfnet_tf.heads import HEADS, heads_in
 from acfnet_tf.layers.resize import Grid, power_of_two
 
 _IMAGES = tf.TensorSpec([1, None, None, 3], tf.float32)
@@ -82,7 +82,7 @@ class Inspector:
 
     def __init__(self, model: keras.Model) -> None:
         layers = {layer.name: layer for layer in model.layers}
-        self.heads = tuple(head for head in HEADS if f"{head}_logits" in layers)
+        self.heads = heads_in([head for head in HEADS if f"{head}_logits" in layers])
         if "fine" not in self.heads:
             raise UserError("features and class centers can be shown of an ACFNet only, not of another Keras model")
         self.acf = layers.get("acf")

@@ -76,8 +76,8 @@ def test_labels_gives_both_heads(model):
     predictor = Predictor(model)
     image = picture(6, 9)
     labels = predictor.labels(image)
-    assert list(labels) == ["fine", "coarse"]
-    assert (predictor.heads, predictor.num_classes) == (("fine", "coarse"), N)
+    assert list(labels) == ["coarse", "fine"]
+    assert (predictor.heads, predictor.num_classes) == (("coarse", "fine"), N)
     np.testing.assert_array_equal(labels["coarse"], (image.astype(np.float32) @ COARSE).argmax(-1))
     np.testing.assert_array_equal(Predictor(model, head="coarse")(image), labels["coarse"])
 

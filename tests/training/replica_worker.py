@@ -47,7 +47,7 @@ def train_run(
         sigterm_after: the step after which a signal ends the run.
     """
     from acfnet_tf.errors import Stopped
-    from acfnet_tf.training.train import train
+    from acfnet_tf.train import train
     from tests.tiny import tiny_experiment
 
     with contextlib.ExitStack() as stack:
@@ -85,10 +85,10 @@ def main(replicas: str, data_dir: str, runs: str) -> None:
     cpu = tf.config.list_physical_devices("CPU")[0]
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * int(replicas))
 
-    import acfnet_tf.training.train
+    import acfnet_tf.training.loop
 
     # A process can join its workers once; its runs share them.
-    acfnet_tf.training.train.join_workers = functools.cache(acfnet_tf.training.train.join_workers)
+    acfnet_tf.training.loop.join_workers = functools.cache(acfnet_tf.training.loop.join_workers)
     for run in json.loads(runs):
         train_run(data_dir, **run)
 

@@ -16,11 +16,11 @@ from acfnet_tf.data.cityscapes import CITYSCAPES, list_samples
 from acfnet_tf.data.order import SampleOrder
 from acfnet_tf.errors import DataError
 from acfnet_tf.models.create import create_model
+from acfnet_tf.train import train
 from acfnet_tf.training import batches as batches_module
 from acfnet_tf.training import train as train_module
 from acfnet_tf.training.batches import Batches
 from acfnet_tf.training.strategy import join_workers
-from acfnet_tf.training.train import train
 from tests.tiny import tiny_experiment
 
 

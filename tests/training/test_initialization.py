@@ -8,8 +8,8 @@ import pytest
 
 from acfnet_tf.errors import ConfigError, UserError
 from acfnet_tf.models.create import create_model
+from acfnet_tf.train import train
 from acfnet_tf.training.run_folder import read_config
-from acfnet_tf.training.train import train
 from tests.saving import randomize
 from tests.tiny import tiny_experiment
 

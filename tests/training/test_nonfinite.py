@@ -13,7 +13,7 @@ from acfnet_tf.data import pipeline
 from acfnet_tf.data.cityscapes import list_samples
 from acfnet_tf.data.order import sample_file_index
 from acfnet_tf.errors import UserError
-from acfnet_tf.training.train import train
+from acfnet_tf.train import train
 from tests.tiny import tiny_experiment
 
 BAD_SAMPLE = 6

@@ -18,8 +18,8 @@ import pytest
 from acfnet_tf.errors import ConfigError, Stopped, UserError
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.metrics.confusion import ConfusionMatrix
+from acfnet_tf.train import train
 from acfnet_tf.training.run_folder import RunFolder
-from acfnet_tf.training.train import train
 from tests.tiny import TINY_SETTINGS, tiny_experiment
 from tests.training.replica_worker import send_signal, signal_after
 

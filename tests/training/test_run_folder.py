@@ -34,7 +34,7 @@ def test_a_configuration_that_an_editor_has_saved(tmp_path: Path) -> None:
 def test_pictures_of_files_whose_names_are_not_utf_8(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run\udcff", load_experiment("acf_aspp_small"), CITYSCAPES)
     with folder.open():
-        folder.log_image(1, "val/l\udcff", np.zeros((2, 3, 3), np.uint8))
+        folder.metrics.add_image(1, "val/l\udcff", np.zeros((2, 3, 3), np.uint8))
     (events,) = (tmp_path / "run\udcff/tensorboard").iterdir()
     assert rb"val/l\udcff" in events.read_bytes()
 
@@ -68,7 +68,7 @@ def test_rows_that_will_come_again_and_one_that_was_cut_off_are_dropped(tmp_path
     with folder.open():
         (tmp_path / "metrics.csv").write_bytes(whole + b"1,val,,,,,,,,0.2,0.9")  # no end of the line
         folder.restore({"step": step})
-        assert folder.is_validated(1)
+        assert 1 in folder.metrics.validations()
         folder.log(2, "train", loss=0.4)
     assert (tmp_path / "metrics.csv").read_bytes() == whole
 
@@ -91,7 +91,7 @@ def test_a_validation_that_measured_nothing_is_not_the_best(tmp_path, scores):
         folder.restore({})
         for step, score in enumerate(scores):
             model.set_weights([np.full((1, 1), score)])
-            folder.log_validation(step, {"miou_fine": score}, model)
+            folder.log_validation(step, {"fine": score}, model)
     if np.isnan(scores).all():
         assert not saved.exists()
     else:
@@ -145,7 +145,7 @@ def test_a_folder_that_cannot_be_read_is_not_taken_for_another_one(number, tmp_p
     monkeypatch.setattr(files, "PAUSES", (0, 0))
     monkeypatch.setattr(Path, "read_bytes", failing(Path.read_bytes))
     monkeypatch.setattr(os, "listdir", failing(os.listdir))
-    for read in (read_config, read_classes, has_begun, lambda _: folder.is_validated(1)):
+    for read in (read_config, read_classes, has_begun, lambda _: folder.metrics.validations()):
         before, most = read(tmp_path), 2
         failures.clear()
         assert read(tmp_path) == before  # it passes

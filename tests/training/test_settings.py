@@ -10,8 +10,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from acfnet_tf import Predictor
 from acfnet_tf.data.cityscapes import list_samples
 from acfnet_tf.errors import UserError
+from acfnet_tf.train import train
 from acfnet_tf.training.step import TrainStep
-from acfnet_tf.training.train import train
 from tests.tiny import tiny_experiment
 
 

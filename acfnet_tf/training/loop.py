@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import signal
 import time
 from collections.abc import Iterator
@@ -12,21 +13,16 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from acfnet_tf.checks.check import check_data
-from acfnet_tf.checks.values import MIXTURE
 from acfnet_tf.config import Experiment
 from acfnet_tf.data.sample import DataSource
 from acfnet_tf.errors import ConfigError, DataError, Stopped
-from acfnet_tf.importers.open import open_data
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.losses import SegmentationLoss
-from acfnet_tf.measure.memory import choose_micro_batch
 from acfnet_tf.models.create import create_model
 from acfnet_tf.models.weights import Initialization
-from acfnet_tf.onednn import what_runs_convolutions
 from acfnet_tf.signals import Interruption
 from acfnet_tf.training.batches import Batch, Batches
-from acfnet_tf.training.class_statistics import ClassStatistics
+from acfnet_tf.training.class_balance import class_weights, sample_order
 from acfnet_tf.training.initialization import initialization_of_run
 from acfnet_tf.training.loss_scale import LossScale
 from acfnet_tf.training.nonfinite import NonFiniteSteps, check_state
@@ -35,9 +31,8 @@ from acfnet_tf.training.progress import Progress
 from acfnet_tf.training.run_folder import RunFolder, check_same_run
 from acfnet_tf.training.step import TrainStep
 from acfnet_tf.training.strategy import Workers, join_workers
+from acfnet_tf.training.tools import TrainingTools
 from acfnet_tf.training.validation import evaluate_shared
-from acfnet_tf.visualization.figure import Run
-from acfnet_tf.visualization.validation_pictures import validation_pictures
 
 SECONDS_BETWEEN_CHECKPOINTS = 900
 """A checkpoint is also written when this much time has passed since the last one: steps can take minutes."""
@@ -46,13 +41,14 @@ SAMPLES_LOOKED_INTO = 32
 """Of each split at most, before the first step."""
 
 
-def train(experiment: Experiment, run_dir: str | Path, data_dir: str | None = None) -> Path:
+def train(experiment: Experiment, run_dir: str | Path, data_dir: str | None, tools: TrainingTools) -> Path:
     """Trains an experiment, or continues where an earlier call on the same folder stopped.
 
     Args:
         experiment: resolved.
         run_dir: the run folder.
-        data_dir: folder of the data; see `open_data`.
+        data_dir: folder of the data, as `tools.open_data` takes it.
+        tools: what is around the core; `acfnet_tf.cli.train.tools` gives all there is.
 
     Returns:
         The file of the trained model for inference.
@@ -67,16 +63,16 @@ def train(experiment: Experiment, run_dir: str | Path, data_dir: str | None = No
     workers.check_batch(experiment.train.batch_size)
     if experiment.train.xla and workers.strategy.num_replicas_in_sync > 1:
         raise ConfigError("train.xla compiles what runs on one device; here are several. Leave it out")
-    with workers.noticing_losses():
+    with workers.naming_lost_ones():
         if workers.is_chief:
             check_same_run(Path(run_dir), experiment)  # before the data are looked into, which can take minutes
-        initialization = initialization_of_run(experiment.model, Path(run_dir), workers)
+        initialization = initialization_of_run(experiment.model, Path(run_dir), workers, tools.find_weights)
         experiment = dataclasses.replace(experiment, model=initialization.config)
         with workers.chief_first():
-            source = open_data(experiment.data, data_dir)
+            source = tools.open_data(experiment.data, data_dir)
         experiment = _with_classes(experiment, len(source.classes))
         folder = RunFolder(run_dir, experiment, source.classes, writes=workers.is_chief)
-        training = _Training(experiment, folder, workers, source, initialization)
+        training = _Training(experiment, folder, workers, source, initialization, tools)
         del initialization  # which holds the weights
         with folder.open(), Interruption() as training.interruption:
             training.run()
@@ -100,16 +96,18 @@ class _Training:
         workers: Workers,
         source: DataSource,
         initialization: Initialization,
+        tools: TrainingTools,
     ) -> None:
         config, strategy = experiment.train, workers.strategy
         self.experiment, self.config, self.workers, self.folder = experiment, config, workers, folder
-        self.classes = source.classes
-        self._list_samples(source)
+        self.source, self.classes, self.tools = source, source.classes, tools
+        self._list_samples()
         workers.check_agreement(
             settings=experiment, classes=source.classes, data=[sample.name for sample in self.samples]
         )
-        statistics = ClassStatistics(self.samples, source, experiment, workers, self._say)
-        self.batches = Batches(self.samples, self.classes, statistics.sample_order(), experiment, workers)
+        order = sample_order(experiment, len(self.samples), lambda: self._pixels)
+        weights = class_weights(experiment, self.classes, lambda: self._pixels, self._say)
+        self.batches = Batches(self.samples, self.classes, order, experiment, workers)
 
         keras.utils.set_random_seed(config.seed)
         with strategy.scope():
@@ -121,11 +119,11 @@ class _Training:
         # Float32 and averaged weights, whatever is trained with: what is validated is what is saved.
         self.inference_model = create_model(experiment.model)
         self.predictor = Predictor(self.inference_model)
-        loss = SegmentationLoss(config.loss, statistics.class_weights(), self.classes.ignore_label)
+        loss = SegmentationLoss(config.loss, weights, self.classes.ignore_label)
         self.nonfinite = NonFiniteSteps(config.max_nonfinite_steps, workers, self.model, loss)
 
         recorded = int(workers.gather((workers.is_chief and folder.micro_batch()) or 0)[0]) or None
-        micro_batch, why = choose_micro_batch(self.model, experiment, workers, recorded)
+        micro_batch, why = tools.choose_micro_batch(self.model, experiment, workers, recorded)
         # Kept with the run: what is free when it continues must not change its results.
         folder.experiment = dataclasses.replace(experiment, train=dataclasses.replace(config, micro_batch=micro_batch))
         replicas = strategy.num_replicas_in_sync
@@ -141,7 +139,7 @@ class _Training:
             f"Data: {len(self.samples)} training and {len(self.validation_samples)} validation images. "
             f"Devices: {strategy.num_replicas_in_sync}."
             + (f" Workers: {workers.count}." if workers.count > 1 else "")
-            + f" {what_runs_convolutions()}\n{why}"
+            + f" {tools.describe_machine()}\n{why}"
         )
 
     def run(self) -> None:
@@ -179,38 +177,43 @@ class _Training:
         if self.batches.bad:
             Progress.write(f"Skipped samples: {len(self.batches.bad)}.")
 
-    def _list_samples(self, source: DataSource) -> None:
+    def _list_samples(self) -> None:
         """The samples of both splits, of which some are looked into before the first step."""
         data = self.experiment.data
-        self._say(f"Data: {source.name}. {source.note}".strip())
-        splits = {split: source.list_samples(split) for split in (data.train_split, data.val_split)}
+        self._say(f"Data: {self.source.name}. {self.source.note}".strip())
+        splits = {split: self.source.list_samples(split) for split in (data.train_split, data.val_split)}
         self.names = {split: [sample.name for sample in samples] for split, samples in splits.items()}
         self.samples = splits[data.train_split]
         self.validation_samples = splits[data.val_split][: self.config.validate_images]
         if self.workers.is_chief:
-            self._look_into(source)
+            self._look_into()
 
-    def _look_into(self, source: DataSource) -> None:
-        """The quick form of `--mode=check_data`: some samples, all that can be wrong with them.
+    def _look_into(self) -> None:
+        """Finds out before the first step what would fail hours later.
 
         Raises:
-            DataError: training on them would fail.
+            DataError: training on the samples would fail.
         """
         some = {
             split: samples[:: max(1, -(-len(samples) // SAMPLES_LOOKED_INTO))]
             for split, samples in (("train", self.samples), ("val", self.validation_samples))
         }
-        result = check_data(dataclasses.replace(source, list_samples=some.get), ["train", "val"], progress=False)
-        # Of a rare class, some samples may show nothing.
-        faults = [fault for fault in result.findings if fault.severity == "error" and fault.kind != "one_class"]
-        for fault in result.findings:
-            if fault.kind == MIXTURE:
-                self._say(f"Warning: {fault.message}")
+        faults, warnings = self.tools.look_into(self.source, some)
+        for warning in warnings:
+            self._say(f"Warning: {warning}")
         for fault in faults:
-            message = " ".join([fault.message, *fault.details[:1]])
             if self.experiment.data.on_bad_file == "stop":
-                raise DataError(f"{message} For a report of all data: --mode=check_data.")
-            Progress.write(message)
+                raise DataError(f"{fault} For a report of all data: --mode=check_data.")
+            self._say(fault)
+
+    @functools.cached_property
+    def _pixels(self) -> np.ndarray:
+        """Pixels of each class in each training mask, (samples, N) int64. The chief counts them for all workers."""
+        table = np.zeros((len(self.samples), len(self.classes)), np.int64)
+        if self.workers.is_chief:
+            skip_bad = self.experiment.data.on_bad_file == "skip"
+            table = self.tools.count_class_pixels(self.source, self.samples, skip_bad)
+        return self.workers.from_chief([table])[0]
 
     def _restore(self) -> int:
         """The state of the newest checkpoint, or else the one to begin with, on all workers. Returns its step."""
@@ -246,7 +249,7 @@ class _Training:
 
     def _validate(self) -> None:
         """Where a validation is due and has not been done yet, by this process or the one that it continues."""
-        if not self._is_validated_here() or self.workers.gather(self.folder.is_validated(self.step)).any():
+        if not self._is_validated_here() or self.workers.gather(self.step in self.folder.metrics.validations()).any():
             return
         self._update_inference_model()
         samples = self.validation_samples
@@ -257,13 +260,13 @@ class _Training:
             if evaluation is None:
                 self._stop(self.workers.gather(self.interruption.signal or 0).max())
             scores = {head: matrix.mean_iou() for head, matrix in evaluation.matrices.items()}
-            self.folder.log_validation(
-                self.step, {f"miou_{head}": score for head, score in scores.items()}, self.inference_model
-            )
+            self.folder.log_validation(self.step, scores, self.inference_model)
             if self.workers.is_chief:
-                run = Run(self.experiment.name, self.predictor)
-                for name, picture in validation_pictures(run, samples, self.classes, evaluation):
-                    self.folder.log_image(self.step, name, picture)
+                pictures = self.tools.draw_validation(
+                    self.experiment.name, self.predictor, samples, self.classes, evaluation
+                )
+                for name, picture in pictures:
+                    self.folder.metrics.add_image(self.step, name, picture)
         heads = ", ".join(f"{head} {100 * score:.2f} %" for head, score in scores.items())
         self._say(f"step {self.step}: mIoU on {len(samples)} validation images: {heads}")
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from acfnet_tf.errors import ConfigError, UserError
 from acfnet_tf.recipes import experiment_names
-from acfnet_tf.training.train import train
+from acfnet_tf.train import train
 from tests.test_base_networks import EXPERIMENTS as OTHER_BASE_NETWORKS
 from tests.tiny import tiny_experiment
 

@@ -1,0 +1,58 @@
+"""Training with all there is: every format of data and source of weights, checks of both, pictures for TensorBoard.
+
+The loop, `acfnet_tf.training.loop`, is of the core and knows none of the rooms around it. Here the two meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from acfnet_tf.checks.before_training import look_into
+from acfnet_tf.config import Experiment
+from acfnet_tf.data.sample import DataSource, Sample
+from acfnet_tf.importers.counts import class_pixels, count_values
+from acfnet_tf.importers.open import open_data
+from acfnet_tf.measure.memory import choose_micro_batch
+from acfnet_tf.models.weights import find_weights
+from acfnet_tf.onednn import what_runs_convolutions
+from acfnet_tf.training.loop import train as train_with
+from acfnet_tf.training.tools import TrainingTools
+from acfnet_tf.visualization.validation_pictures import validation_pictures
+
+
+def count_class_pixels(source: DataSource, samples: Sequence[Sample], skip_bad: bool) -> np.ndarray:
+    """Pixels of each class in each mask, (samples, N) int64; of unchanged masks as they were counted before."""
+    masks = [sample.label for sample in samples]
+    counts = count_values(masks, source.classes.coding, source.cache_dir, skip_bad=skip_bad)
+    return class_pixels(masks, counts, source.classes, skip_bad=skip_bad)
+
+
+TOOLS = TrainingTools(
+    open_data=open_data,
+    find_weights=find_weights,
+    count_class_pixels=count_class_pixels,
+    look_into=look_into,
+    choose_micro_batch=choose_micro_batch,
+    draw_validation=validation_pictures,
+    describe_machine=what_runs_convolutions,
+)
+
+
+def train(experiment: Experiment, run_dir: str | Path, data_dir: str | None = None) -> Path:
+    """Trains an experiment, or continues where an earlier call on the same folder stopped.
+
+    Args:
+        experiment: resolved, as of `acfnet_tf.load_experiment`.
+        run_dir: the run folder.
+        data_dir: folder of the data; None for Cityscapes of `CITYSCAPES_DATASET`, or else generated street scenes.
+
+    Returns:
+        The file of the trained model.
+
+    Raises:
+        UserError, Stopped: as `acfnet_tf.training.loop.train`.
+    """
+    return train_with(experiment, run_dir, data_dir, TOOLS)
