@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 import textwrap
@@ -128,6 +129,19 @@ def test_home_is_home():
     _, flags = _entry.load_mode("evaluate")
     flags(["main.py", "--run_dir=~/run", "--compare=~/other"])
     assert [flags.run_dir, *flags.compare] == [str(Path.home() / name) for name in ("run", "other")]
+
+
+def test_every_command_that_is_written_somewhere_has_flags_of_its_mode():
+    files = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "experiments").glob("*.py")]
+    flags = {mode: flags_of(mode) | {"mode", "help"} for mode in MODES}
+    written = 0
+    for file in [*files, *(ROOT / "acfnet_tf").rglob("*.py")]:
+        text = file.read_text(encoding="utf-8").replace("\\\n", " ")
+        for command, mode in re.findall(r"main\.py (--mode=([a-z_]+)[^`\n#|]*)", text):
+            used = set(re.findall(r"--(\w+)", command))
+            assert used <= flags[mode], f"{file}: {command}"
+            written += 1
+    assert written > 100
 
 
 def test_a_new_mode_is_a_new_file(tmp_path, monkeypatch, capsys):
