@@ -40,6 +40,10 @@ Scale = Annotated[float, Range(above=0, most=64)]
 Scenes = Annotated[int, Range(1, 10**6)]
 """More would be scenes of the next split, see `acfnet_tf.scenes`."""
 Text = Annotated[str, Range(1)]
+Photometric = Literal[
+    "sharpness", "color_degeneration", "brightness", "contrast", "hue", "saturation", "equalization", "auto_contrast"
+]
+"""Changes of an image's colours, see `acfnet_tf.data.photometric`."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,7 @@ class DataConfig(Settings, path="data"):
     crop_size: tuple[Pixels, Pixels] = (769, 769)
     scale_range: tuple[Scale, Scale] = (0.5, 2.0)
     flip: bool = True
-    photometric: bool = False
+    photometric: bool | tuple[Photometric, ...] = False
     rare_class_temperature: Positive | None = None
     cache: str | None = None
     parallel_calls: Threads | None = None

@@ -2,9 +2,10 @@
 
 python -m acfnet_tf.launch --workers=2 -- main.py --mode=train --experiment=acf_aspp_small
 
-Every worker runs the command with a TF_CONFIG of its own; main.py gets --set=train.strategy=multi_worker. Worker 0
-writes here, every other worker to a log file. When one fails, all end; SIGTERM and Ctrl-C reach all of them. The exit
-status is that of the first worker that fails, otherwise that of worker 0; 128 + the number for a signal.
+Every worker runs the command with a TF_CONFIG of its own; main.py gets --set=train.strategy=multi_worker, and so does
+the installed command, named by its path: -- $(which acfnet_tf) --mode=train. Worker 0 writes here, every other worker
+to a log file. When one fails, all end; SIGTERM and Ctrl-C reach all of them. The exit status is that of the first
+worker that fails, otherwise that of worker 0; 128 + the number for a signal.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def launch(command: list[str], count: int) -> int:
 
 def _start(command: list[str], logs: list[Path]) -> list[subprocess.Popen]:
     """Starts one worker per log file; the first has no use for its own."""
-    if Path(command[0]).name == "main.py":
+    if Path(command[0]).name in ("main.py", "acfnet_tf"):  # the program, and how it is called when it is installed
         command = [*command, "--set=train.strategy=multi_worker"]
     with contextlib.ExitStack() as stack:
         # All ports before any is free again, so that they differ.

@@ -11,7 +11,7 @@ import tensorflow as tf
 
 import acfnet_tf
 from acfnet_tf.models.weights import pretrained_model
-from tests.test_main import run
+from tests.running import run
 from tests.tiny import TINY_SETTINGS
 
 EXPERIMENTS = {

@@ -13,14 +13,13 @@ from typing import Annotated, Any
 
 import pytest
 
-from acfnet_tf import commands
 from acfnet_tf.config import Experiment
-from acfnet_tf.errors import ConfigError, UserError
+from acfnet_tf.errors import ConfigError
 from acfnet_tf.recipes import load_experiment
-from acfnet_tf.request import Request
 from acfnet_tf.serving import client
 from acfnet_tf.settings import FLOAT32_MAX, FLOAT32_MIN, Range, override, override_fields
 from acfnet_tf.training.run_folder import read_config
+from tests.running import run
 
 plain = Experiment("plain")
 WITH = {
@@ -184,5 +183,5 @@ def test_flags_of_the_client_have_ranges(flag, message, monkeypatch, capsys):
 
 @pytest.mark.parametrize("size", ["0x9", "9", "x9x9", "9x9x", "9x9x9", "-1x9", "99999999999999999999x9", "axb"])
 def test_the_size_of_the_complexity_table_has_a_range(size):
-    with pytest.raises(UserError, match=f"--size={size}: expected HEIGHTxWIDTH from 1x1"):
-        commands.benchmark(Request(experiment="acf_sum_small", size=size))
+    with pytest.raises(SystemExit, match=f"Error: --size={size}: expected HEIGHTxWIDTH from 1x1"):
+        run("--mode=benchmark", "--experiment=acf_sum_small", f"--size={size}")

@@ -66,7 +66,7 @@ def test_settings_made_before_the_import():
         keras.config.set_image_data_format("channels_last")
 
 
-@pytest.mark.parametrize("program", [["main.py", "--mode=serve"], ["-m", "acfnet_tf.launch"]])
+@pytest.mark.parametrize("program", [["main.py", "--mode=serve", "--model=x"], ["-m", "acfnet_tf.launch"]])
 def test_programs_say_it_in_one_line(program):
     environment = {**os.environ, "KERAS_BACKEND": "torch"}
     done = subprocess.run([sys.executable, *program], env=environment, cwd=ROOT, capture_output=True, text=True)

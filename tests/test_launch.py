@@ -87,7 +87,11 @@ def test_the_output_of_the_chief_streams_and_that_of_the_others_does_not(start, 
 
 
 @pytest.mark.parametrize(
-    ("name", "appended"), [("main.py", ["--set=train.strategy=multi_worker"]), ("other_main.py", [])]
+    ("name", "appended"),
+    [
+        *((name, ["--set=train.strategy=multi_worker"]) for name in ("main.py", "acfnet_tf")),
+        ("other_main.py", []),
+    ],
 )
 def test_only_main_is_told_the_strategy(start, name, appended):
     out, _ = start("print(json.dumps(sys.argv[1:]))", 1, name, "--mode=train", "-x").communicate(timeout=20)

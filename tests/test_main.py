@@ -14,50 +14,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from absl import flags
 from PIL import Image
 
-import main as command_line
+from acfnet_tf.cli import _entry
+from acfnet_tf.cli._data import images_named
 from acfnet_tf.config import Experiment
 from acfnet_tf.data.cityscapes import CITYSCAPES
 from acfnet_tf.errors import UserError
 from acfnet_tf.recipes import experiment_names, load_experiment
-from acfnet_tf.request import Request, images_named
 from acfnet_tf.serving import Client
+from tests.running import run
 from tests.tiny import TINY_SETTINGS
 
 ROOT = Path(__file__).parents[1]
-
-
-def run(*arguments: str) -> None:
-    """`python main.py ARGUMENTS`, within this process."""
-    flags.FLAGS.unparse_flags()
-    for name in (
-        "mode",
-        "experiment",
-        "set",
-        "data_dir",
-        "run_dir",
-        "split",
-        "input",
-        "output",
-        "submission",
-        "images",
-        "to",
-        "model",
-        "runtime",
-        "format",
-        "quantize",
-        "init_from",
-        "what",
-        "size",
-        "pixel",
-        "classes",
-        "compare",
-        "report",
-    ):
-        flags.FLAGS[name].unparse()
-    command_line.main(flags.FLAGS(["main.py", *arguments]))
 
 
 OF_RUN = ("--experiment=acf_aspp_small", "--run_dir={run}", "--data_dir={scenes}")
@@ -120,7 +89,7 @@ def test_a_run_that_cannot_be_written_is_evaluated_and_printed(trained, tiny_sce
 
 
 def test_a_path_that_is_empty_is_refused():
-    with pytest.raises(flags.IllegalFlagValueError, match="--run_dir=: names no file or folder"):
+    with pytest.raises(SystemExit, match="Error: flag --run_dir=: names no file or folder"):
         run("--mode=train", "--experiment=acf_aspp_small", "--run_dir=")
 
 
@@ -167,13 +136,14 @@ def test_figures_may_lie_beside_photos_but_not_replace_them(output, names, tmp_p
     (folder / "sub").mkdir(parents=True)
     for name in ("a.jpg", "b.png", "sub/c.png"):
         (folder / name).touch()
-    request = Request(input=str(folder), output=str(folder / output))
-    samples, _ = images_named(request, Experiment("mine"), CITYSCAPES, folder / output)
+    _, flags = _entry.load_mode("visualize")
+    flags(["main.py", f"--input={folder}"])
+    samples, _ = images_named(flags, Experiment("mine"), CITYSCAPES, folder / output, "results")
     assert [sample.name for sample in samples] == names
     (folder / "a_results.png").touch()
     if output == ".":
         with pytest.raises(UserError, match=r"a_results\.png would be overwritten by a figure"):
-            images_named(request, Experiment("mine"), CITYSCAPES, folder / output)
+            images_named(flags, Experiment("mine"), CITYSCAPES, folder / output, "results")
 
 
 def test_a_loaded_model_equals_predict_at_three_sizes(trained, tmp_path):
@@ -275,8 +245,8 @@ def test_a_mistake_is_one_line_without_stack_trace_and_status_1():
         (["--mode=predict", "--experiment=acf_aspp_small", "--run_dir={run}", "--input=/no/such.png"], "/no/such.png"),
         (["--mode=evaluate", "--experiment=acf_sum_small", "--run_dir={run}"], "run of 'acf_aspp_small'"),
         (["--mode=train", "--experiment=acf_sum_small", "--run_dir={run}"], "run of experiment 'acf_aspp_small'"),
-        (["--mode=visualize", "--what=complexity", "--experiment=acf_aspp_small"], "one of results, similarity"),
-        (["--mode=benchmark", "--what=errors", "--experiment=acf_aspp_small"], "expected complexity"),
+        (["--mode=visualize", "--what=complexity", "--experiment=acf_aspp_small"], "one of <results.similarity"),
+        (["--mode=benchmark", "--what=errors", "--experiment=acf_aspp_small"], "one of <complexity>"),
         (["--mode=visualize", *OF_RUN, "--input=lindau_1"], "no image of that name in val of"),
         (["--mode=visualize", *OF_RUN, "--compare=/no/such/run"], "/no/such/run"),
         (["--mode=visualize", *OF_RUN, "--what=similarity", "--pixel=five"], "--pixel=five: expected x,y"),
@@ -284,7 +254,7 @@ def test_a_mistake_is_one_line_without_stack_trace_and_status_1():
         (["--mode=explore", *OF_RUN, "--compare=a", "--compare=b"], "give --compare once"),
         (["--mode=explore", "--experiment=acf_sum_small"], "holds no run; train it first"),
         (["--mode=train"], "--mode=train wants --experiment=NAME; see --help"),
-        (["--mode=train", "--model=a.keras"], "--mode=train wants --experiment=NAME; see --help"),
+        (["--mode=train", "--model=a.keras"], "--mode=train has no flag --model; it is for evaluate, explore"),
         (["--mode=export"], "--experiment=NAME or --model=PATH"),
         (["--mode=export", "--model=/no/such.keras"], "/no/such.keras"),
         (["--mode=export", "--model={run}/model.keras", "--data_dir={scenes}", "--quantize=int8"], "--format=litert"),

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.test_main import run
+from tests.running import run
 from tests.tiny import TINY_SETTINGS
 
 COLORS = np.array([(0, 0, 0), (200, 30, 30), (30, 200, 30)], np.uint8)
@@ -122,7 +122,6 @@ def test_shards_train_as_the_folder_does(photos, tmp_path, capsys):
     source = [f"--data_dir={photos}", "--set=data.format=folder"]
     run(
         "--mode=prepare_data",
-        "--to=tfrecord",
         name,
         *source,
         "--set=data.val_fraction=0.3",

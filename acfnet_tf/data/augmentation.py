@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from acfnet_tf.config import DataConfig
+from acfnet_tf.data.photometric import change_colors
 
 
 def augment(
@@ -57,7 +58,11 @@ def augment(
     # What tf.image.resize(values, resized, "nearest") gives, in half the time: whole rows are copied.
     values = tf.transpose(tf.gather(tf.transpose(tf.gather(values, rows)), columns))
     if config.photometric:
-        image = distort_colors(image, tf.random.experimental.stateless_fold_in(seed, 1))
+        seed = tf.random.experimental.stateless_fold_in(seed, 1)
+        if config.photometric is True:
+            return distort_colors(image, seed), values
+        for kind in config.photometric:
+            image = change_colors(image, seed, kind)
     return image, values
 
 

@@ -226,7 +226,7 @@ def _read_manifest(root: str) -> dict[str, Any]:
         return content | {"classes": _classes_from_json(content["classes"])}
     except tf.errors.NotFoundError as error:
         raise DataError(
-            f"{path}: no such file. --mode=prepare_data --to=tfrecord --output={shlex.quote(root)} writes it, last of"
+            f"{path}: no such file. --mode=prepare_data --output={shlex.quote(root)} writes it, last of"
             " all; an interrupted preparation continues when it is run again."
         ) from error
     except tf.errors.OpError as error:

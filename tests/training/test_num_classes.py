@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from acfnet_tf import commands
 from acfnet_tf.data.classes import IGNORED
-from acfnet_tf.request import Request
 from acfnet_tf.training.run_folder import read_classes
+from tests.running import run
 from tests.tiny import TINY_SETTINGS
 
 
@@ -35,10 +34,10 @@ def write_data(root: Path, num_classes: int) -> None:
 @pytest.mark.parametrize("num_classes", [2, 150, 1000])
 def test_trains_evaluates_and_saves(num_classes: int, tmp_path: Path) -> None:
     write_data(tmp_path / "data", num_classes)
+    same = ("--experiment=acf_aspp_ob_small", f"--data_dir={tmp_path / 'data'}", f"--run_dir={tmp_path / 'run'}")
     settings = [*TINY_SETTINGS, "data.format=folder", "data.val_fraction=0.34", "train.steps=1", "train.batch_size=2"]
-    request = Request("acf_aspp_ob_small", settings, str(tmp_path / "data"), str(tmp_path / "run"))
-    commands.train(request)
-    commands.evaluate(Request("acf_aspp_ob_small", [], str(tmp_path / "data"), str(tmp_path / "run")))
+    run("--mode=train", *same, "--set", *settings)
+    run("--mode=evaluate", *same)
 
     report = json.loads((tmp_path / "run/evaluation.json").read_text())
     counts = np.array(report["heads"]["fine"]["confusion"])

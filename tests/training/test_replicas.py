@@ -15,9 +15,8 @@ import keras
 import numpy as np
 import pytest
 
-from acfnet_tf import commands
-from acfnet_tf.request import Request
 from acfnet_tf.scenes.street_scenes import write_street_scenes
+from tests.running import run
 from tests.training.replica_worker import NOT_SYNCHRONIZED, train_run
 
 ROOT = Path(__file__).parents[2]
@@ -166,10 +165,10 @@ def test_a_run_may_move_between_replicas_one_device_and_workers(runs):
 def test_evaluation_on_two_workers_counts_the_same_pixels(runs, tmp_path):
     data = write_street_scenes(tmp_path, train=5, val=1, test=1, size=(64, 128), seed=1)  # shares of 3 and 2
     run_dir, name = runs / "one_device", "acf_aspp_ob_small"
-    commands.evaluate(Request(name, data_dir=str(data), run_dir=str(run_dir), split="train"))
+    arguments = ("--mode=evaluate", f"--experiment={name}", f"--data_dir={data}", f"--run_dir={run_dir}")
+    run(*arguments, "--split=train")
     alone = json.loads((run_dir / "evaluation.json").read_text())
     (run_dir / "evaluation.json").unlink()
-    arguments = ("--mode=evaluate", f"--experiment={name}", f"--data_dir={data}", f"--run_dir={run_dir}")
     run_python(*launched("main.py", *arguments, "--split=train"))
     together = json.loads((run_dir / "evaluation.json").read_text())
     assert together == alone
