@@ -70,7 +70,7 @@ def open_splits(request: Request) -> tuple[Experiment, DataSource, Sequence[str]
 
 def split_parts(split: str, source: DataSource) -> tuple[str, ...]:
     """The splits that a split is made of."""
-    return ("train", "val") if split == "trainval" and "train" in source.splits else (split,)
+    return source.parts_of(split)
 
 
 def trained_model(request: Request) -> tuple[Experiment, Predictor, ClassSet]:

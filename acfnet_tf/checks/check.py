@@ -14,7 +14,7 @@ from tqdm import tqdm
 from acfnet_tf.checks.files import Finding, find_file_faults
 from acfnet_tf.checks.pair import Pair, inspect_pair
 from acfnet_tf.checks.values import UnknownValue, collect_unknown, find_value_faults
-from acfnet_tf.data.sample import DataSource
+from acfnet_tf.data.sample import PARTS, DataSource
 from acfnet_tf.errors import DataError
 from acfnet_tf.importers.counts import class_pixels
 
@@ -72,8 +72,8 @@ class CheckResult:
 def check_data(source: DataSource, splits: Sequence[str], *, progress: bool = True) -> CheckResult:
     """Reads every image and every mask of the splits once, on all cores.
 
-    Nothing that is wrong with the data is raised; it is among the findings. "trainval" is left out where both of its
-    parts are there.
+    Nothing that is wrong with the data is raised; it is among the findings. A split that is made of others is left out
+    where these are among `splits`.
 
     Args:
         source: the data set.
@@ -82,7 +82,7 @@ def check_data(source: DataSource, splits: Sequence[str], *, progress: bool = Tr
     """
     listed, findings = [], []
     for split in dict.fromkeys(splits):
-        if split == "trainval" and {"train", "val"} <= set(splits):
+        if split in PARTS and {*PARTS[split]} <= {*splits}:
             continue
         try:
             listed += [(split, sample) for sample in source.list_samples(split)]

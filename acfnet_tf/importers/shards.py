@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from acfnet_tf.config import DataConfig
 from acfnet_tf.data.classes import ClassSet
-from acfnet_tf.data.sample import DataSource, Piece, Sample, fingerprint, read_bytes
+from acfnet_tf.data.sample import PARTS, DataSource, Piece, Sample, fingerprint, read_bytes
 from acfnet_tf.errors import DataError
 from acfnet_tf.files import check_utf_8
 from acfnet_tf.importers.class_search import find_classes
@@ -125,8 +125,8 @@ def open_shards(config: DataConfig, data_dir: str, classes: ClassSet | None) -> 
 
 def _list_samples(root: str, splits: dict[str, list[dict[str, Any]]], split: str) -> list[Sample]:
     """The samples of a split, whose shards are all there and of the right size."""
-    if split not in splits and split == "trainval" and {"train", "val"} <= splits.keys():
-        return [sample for part in ("train", "val") for sample in _list_samples(root, splits, part)]
+    if split not in splits and {*PARTS.get(split, (split,))} <= splits.keys():
+        return [sample for part in PARTS[split] for sample in _list_samples(root, splits, part)]
     if split not in splits:
         raise DataError(f"{root}: no split {split!r}. There are: {', '.join(splits)}.")
     samples = []

@@ -18,8 +18,8 @@ from tqdm import tqdm
 from acfnet_tf.config import DataConfig
 from acfnet_tf.data.cityscapes import CITYSCAPES
 from acfnet_tf.data.classes import IGNORED, ClassSet, default_colors
-from acfnet_tf.data.sample import DataSource, Piece, Sample
-from acfnet_tf.errors import DataError
+from acfnet_tf.data.sample import PARTS, DataSource, Piece, Sample
+from acfnet_tf.errors import DataError, first_line
 from acfnet_tf.importers.class_search import find_classes
 from acfnet_tf.importers.counts import CACHE_FOLDER
 from acfnet_tf.importers.records import read_records, replace_file
@@ -160,7 +160,7 @@ def _prepare(builder: tfds.core.DatasetBuilder) -> None:
                 reason = (
                     f"could not be downloaded and prepared. Where there is a network, {command}; copy DIR to {root}"
                 )
-            raise DataError(f"TFDS {name}: {reason} ({_first_line(error)})") from error
+            raise DataError(f"TFDS {name}: {reason} ({first_line(error).rstrip(':.')})") from error
     if not builder.info.splits:
         raise DataError(f"{builder.data_dir}: not prepared completely. Delete this folder.")
     file_format = builder.info.file_format.value
@@ -187,15 +187,15 @@ def _val_split(builder: tfds.core.DatasetBuilder) -> str | None:
 def _list_samples(builder: tfds.core.DatasetBuilder, image: str, mask: str, split: str) -> list[Sample]:
     """The samples of a split, or of a part such as "train[:80%]", in the order of TFDS's files."""
     splits, spec = builder.info.splits, split
-    if spec == "trainval" and spec not in splits:
-        spec = "train+val"
+    if spec not in splits:
+        spec = "+".join(PARTS.get(spec, (spec,)))
     if "val" not in splits:
         spec = re.sub(r"\bval\b", _val_split(builder) or "val", spec)
     try:
         parts = splits[spec].file_instructions
     except (KeyError, ValueError, AssertionError, NotImplementedError) as error:  # the last is TFDS's for "all[:9%]"
         raise DataError(
-            f"{builder.data_dir}: no split {split!r} ({_first_line(error)}). There are: {', '.join(splits)};"
+            f"{builder.data_dir}: no split {split!r} ({first_line(error).rstrip(':.')}). There are: {', '.join(splits)};"
             " data.train_split and data.val_split may be parts of one, such as train[:90%] and train[90%:]."
         ) from error
     index = functools.partial(_index_file, builder, image, mask)
@@ -244,7 +244,3 @@ def _index_file(
         tf.io.gfile.makedirs(folder)
         replace_file(cache, json.dumps({"fingerprint": print_, "records": records}))
     return records
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(":.")

@@ -18,8 +18,8 @@ from acfnet_tf.data.listing import unified
 from acfnet_tf.data.sample import DataSource, Sample, read_text
 from acfnet_tf.errors import DataError
 from acfnet_tf.importers.pairs import Pairs, list_pictures
+from acfnet_tf.importers.presets import VOC
 from acfnet_tf.importers.splits import named_splits, open_splits
-from acfnet_tf.importers.voc_classes import VOC
 
 IMAGES, MASKS, MORE_MASKS, LISTS = "JPEGImages", "SegmentationClass", "SegmentationClassAug", "ImageSets/Segmentation"
 
