@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
-from acfnet_tf.checks.files import Finding, find_file_faults
+from acfnet_tf.checks.files import find_file_faults
+from acfnet_tf.checks.finding import Finding
 from acfnet_tf.checks.pair import Pair, inspect_pair
 from acfnet_tf.checks.values import UnknownValue, collect_unknown, find_value_faults
 from acfnet_tf.data.sample import PARTS, DataSource
@@ -62,10 +63,12 @@ class CheckResult:
 
     @property
     def errors(self) -> int:
+        """How many findings are errors."""
         return sum(finding.severity == "error" for finding in self.findings)
 
     @property
     def warnings(self) -> int:
+        """How many findings are warnings."""
         return len(self.findings) - self.errors
 
 
@@ -89,7 +92,7 @@ def check_data(source: DataSource, splits: Sequence[str], *, progress: bool = Tr
         except DataError as error:
             findings.append(Finding("error", "split", f"Split {split}: {error}"))
     classes = source.classes
-    _ = classes.table  # made here once, not by every thread at the same time
+    _ = classes.table  # is made here once, not by every thread at the same time
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         inspected = pool.map(lambda entry: inspect_pair(*entry, classes), listed)
         pairs = list(tqdm(inspected, "Checking", len(listed), unit="image", disable=None if progress else True))

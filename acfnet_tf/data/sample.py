@@ -15,7 +15,6 @@ from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.errors import DataError, UserError
 from acfnet_tf.files import patiently
 
-
 PARTS = {"trainval": ("train", "val")}
 """Splits that are made of others, unless the data name other images for them."""
 
