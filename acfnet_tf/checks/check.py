@@ -110,7 +110,7 @@ def check_data(source: DataSource, splits: Sequence[str], *, progress: bool = Tr
 
 
 def _count(pairs: Sequence[Pair], pixels: np.ndarray) -> SplitCounts:
-    """Of one split; pixels: (readable masks, N)."""
+    """Counts what one split holds; pixels: (readable masks, N)."""
     masks = [pair.mask for pair in pairs if pair.mask]
     known = sum(int(mask.known.pixels.sum()) for mask in masks)
     return SplitCounts(

@@ -24,9 +24,7 @@ MOST_FOUND = 256
 
 BLACK, WHITE = 0, pack_color((255, 255, 255))
 
-SAVED_AS_RGB = (
-    "Its red, green and blue are the same everywhere: class numbers that were saved as RGB. Save masks as grey."
-)
+SAVED_AS_RGB = "Red, green and blue are the same everywhere: class numbers that were saved as RGB. Save masks as grey."
 
 
 def find_classes(
@@ -51,9 +49,8 @@ def find_classes(
     if not known and config.classes:
         file = Path(os.path.expanduser(config.classes))
         if not file.is_file():
-            raise DataError(
-                f"data.classes={config.classes}: no such file, and no preset. {suggest(file.name, PRESETS)}"
-            )
+            hint = suggest(file.name, PRESETS)
+            raise DataError(f"data.classes={config.classes}: no such file, and no preset. {hint}")
     elif not known:
         file = find_class_file(root)
         known = None if file else default

@@ -53,9 +53,7 @@ def _open_cityscapes(config: DataConfig, data_dir: str | None, classes: ClassSet
         changes = {"note": f"The folder is from {ENVIRONMENT_VARIABLE}."}
     if not data_dir:
         data_dir = _street_scenes(config)
-        note = (
-            f"For Cityscapes give --data_dir=DIR or set {ENVIRONMENT_VARIABLE}=DIR; for your own data see docs/data.md."
-        )
+        note = f"For Cityscapes give --data_dir=DIR or set {ENVIRONMENT_VARIABLE}=DIR; for your own, see docs/data.md."
         changes = {"name": f"generated street scenes {data_dir}", "note": note}
     if config.classes and not classes:
         classes, _ = find_classes(config, Path(data_dir), list)

@@ -137,17 +137,14 @@ def _from_keras_file(path: Path, backbone: str, width: int, source: str) -> Pret
     model, settings = original(backbone, width)
     names = layers_of(model).keys()
     layers = read_keras_file(path, lambda: model, in_order=True)
-    missing = sorted(names - layers.keys())
-    if missing:
-        raise UserError(
-            f"{path} holds no {backbone}: it lacks {len(missing)} of {len(names)} layers, such as {missing[0]}"
-        )
+    if lost := sorted(names - layers.keys()):
+        raise UserError(f"{path} holds no {backbone}: it lacks {len(lost)} of {len(names)} layers, such as {lost[0]}")
     taken = {name: layers[name] for name in names}
     return Pretrained(source, taken, settings, [name for name in layers if name not in names])
 
 
 def _application(path: Path, backbone: str) -> keras.Model:
-    """The network of keras.applications with random weights."""
+    """The network of keras.applications without its classifier and with random weights."""
     if backbone not in APPLICATIONS:
         raise UserError(f"{path}: keras.applications, which numbers its layers like this, has no {backbone}")
     return getattr(keras.applications, APPLICATIONS[backbone])(include_top=False, weights=None)

@@ -59,7 +59,7 @@ def imagenet_weights(backbone: str, width: int = 64) -> Pretrained:
             return _imagenet_weights(backbone, width)
     except UserError:
         raise
-    except Exception as error:  # Keras raises this very class where a download fails
+    except Exception as error:  # Keras raises this very class where a download fails.
         raise UserError(_advice(backbone, error, cached)) from error
 
 
@@ -73,7 +73,7 @@ def frame(text: str) -> str:
 
 @contextlib.contextmanager
 def impatient_network() -> Iterator[None]:
-    """Connections that fail soon where a firewall swallows packets: Python would wait minutes for each address.
+    """Lets connections fail soon where a firewall swallows packets: Python would wait minutes for each address.
 
     Large hosts have a dozen addresses, which would all be tried in turn: one of each kind is enough.
     """

@@ -21,7 +21,7 @@ _UNIT = re.compile(r"(?P<package>conv|stack)(?P<stage>\d)_block(?P<block>\d+)_(?
 _STEM = re.compile(r"conv1_(conv|bn)")
 
 _FIRST = {"conv": (2, 1), "stack": (0, 0)}
-"""Numbers of the first stage and of its first block in keras.applications (conv2_block1_1_conv) and in keras_hub
+"""The numbers of the first stage and of its first block in keras.applications (conv2_block1_1_conv) and in keras_hub
 (stack0_block0_1_conv)."""
 _SETTINGS = {
     "conv": {"stride_in": "1x1", "conv_bias": True, "batch_norm_epsilon": 1.001e-5, "stem": "7x7", **CAFFE_RGB},
@@ -55,7 +55,7 @@ def layers_of(model: keras.Model) -> dict[str, list[np.ndarray]]:
 
 
 def resnet_from_layers(layers: Mapping[str, Sequence[np.ndarray]], backbone: str, source: str) -> Pretrained:
-    """As `resnet_from_keras`, from {layer: its weights} under the names of keras.applications or keras_hub.
+    """Does as `resnet_from_keras`, from {layer: its weights} under the names of keras.applications or keras_hub.
 
     Raises:
         UserError: as there; weights are missing, or convolutions are left over.

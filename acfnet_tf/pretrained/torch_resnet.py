@@ -109,25 +109,25 @@ def _check(arrays: Arrays, expected: Mapping[str, tuple[int, ...]], source: str)
     """Accounts for every tensor. Returns the names of those that lie behind the backbone."""
     beside = [name for name in arrays if name not in expected and not name.endswith(".num_batches_tracked")]
     unused = [name for name in beside if _BEHIND_BACKBONE.fullmatch(name)]
-    if strange := [name for name in beside if name not in unused]:
-        raise UserError(f"{source} has {len(strange)} tensors that our ResNets have not: {first_of(strange)}")
-    if missing := [name for name in expected if name not in arrays]:
-        raise UserError(
-            f"{source} lacks {len(missing)} of the {len(expected)} tensors of a ResNet: {first_of(missing)}"
-        )
-    if misshapen := [
-        f"{name} of {arrays[name].shape} instead of {shape}"
-        for name, shape in expected.items()
-        if arrays[name].shape != shape
-    ]:
-        raise UserError(f"{source} has {len(misshapen)} tensors of unexpected shapes: {first_of(misshapen)}")
-    if invalid := [name for name in expected if not _is_finite(arrays[name])]:
-        raise UserError(f"{source} has {len(invalid)} tensors whose values are not finite floats: {first_of(invalid)}")
+    present = {name: arrays[name] for name in expected if name in arrays}
+    faults = {
+        "has {} tensors that our ResNets have not": [name for name in beside if name not in unused],
+        f"lacks {{}} of the {len(expected)} tensors of a ResNet": [name for name in expected if name not in arrays],
+        "has {} tensors of unexpected shapes": [
+            f"{name} of {array.shape} instead of {expected[name]}"
+            for name, array in present.items()
+            if array.shape != expected[name]
+        ],
+        "has {} tensors whose values are not finite floats": [
+            name
+            for name, array in present.items()
+            if not (np.issubdtype(array.dtype, np.floating) and np.isfinite(array).all())
+        ],
+    }
+    for fault, names in faults.items():
+        if names:
+            raise UserError(f"{source} {fault.format(len(names))}: {first_of(names)}")
     return unused
-
-
-def _is_finite(array: np.ndarray) -> bool:
-    return np.issubdtype(array.dtype, np.floating) and bool(np.isfinite(array).all())
 
 
 def _to_keras(array: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ def draw_street(rng: Random, style: Style, size: tuple[int, int]) -> Canvas:
     """Draws one street of `size` (H, W) in flat colours, without texture and noise."""
     camera = Camera(size, rng.uniform(0.42, 0.50), rng.uniform(1.2, 1.4), rng.uniform(1.5, 1.9))
     canvas = Canvas(camera, style)
-    # The street: the own lane is at x = 0, oncoming traffic on the left. (kerb, width of the pavement) per side.
+    # The own lane is at x = 0, oncoming traffic on the left; these are the kerbs and the widths of the pavements.
     left, right = -rng.uniform(4.5, 8.0), rng.uniform(2.8, 5.5)
     pavements = rng.uniform(1.8, 4.0), rng.uniform(1.8, 4.0)
     verges = tuple(rng.uniform(1.0, 3.5) if rng.random() < 0.65 else 0.0 for _ in range(2))
@@ -45,7 +45,7 @@ def draw_street(rng: Random, style: Style, size: tuple[int, int]) -> Canvas:
         fronts.append(front)
         objects.furnish(side, kerb, edge, front)
     _draw_road(canvas, rng, left, right, tram == "along")
-    objects.add_traffic(left, right, tram)  # its shadows fall on bare ground: before anything that stands
+    objects.add_traffic(left, right, tram)  # Before anything that stands: its shadows fall on bare ground.
     for side, front in zip((-1, 1), fronts, strict=True):
         _draw_roadside(canvas, rng, side, front)
     objects.draw()
@@ -60,7 +60,7 @@ def _draw_sky_and_ground(canvas: Canvas, rng: Random) -> None:
     name = rng.choice(("terrain", "terrain", "ground"))
     color = style.colors["terrain"] if name == "terrain" else style.shade(style.colors["sidewalk"], 0.85)
     canvas.polygon([(0, horizon), (columns, horizon), (columns, rows), (0, rows)], color, LABEL_ID[name])
-    # What closes the view: houses and trees behind the end of the street.
+    # Houses and trees behind the end of the street close the view.
     for _ in range(9):
         z = rng.uniform(80, 110)
         x = rng.uniform(-1, 1) * canvas.camera.reach(z)

@@ -38,7 +38,7 @@ def _block(
     The nearest panel is the first one; the second, where it is seen, is the one along the street.
     """
     identity = canvas.new_object(name)
-    color = canvas.style.shade(canvas.style.colors[name], rng.uniform(1 - variety, 1 + variety))
+    color = canvas.shade(canvas.style.colors[name], rng.uniform(1 - variety, 1 + variety))
     left = lot.x if lot.side > 0 else lot.x - depth
     panels = canvas.box(left, lot.z, (depth, lot.height, lot.length), 0.0, color, identity)
     return identity, color, [panel for panel in panels if panel is not None]
@@ -47,18 +47,18 @@ def _block(
 def draw_building(canvas: Canvas, rng: Random, lot: Lot) -> None:
     """A house whose facade lies along the street; its tell-tales are windows, doors and a roof."""
     identity, color, panels = _block(canvas, rng, lot, "building", _DEPTH, 0.05)
-    glass = canvas.style.shade(color, rng.uniform(0.35, 0.6), lot.z)  # rooms behind panes are dark
+    glass = canvas.shade(color, rng.uniform(0.35, 0.6), lot.z)  # rooms behind panes are dark
     if lot.bare:
         return
     storeys = max(1, round(lot.height / 3.0))
-    roof = canvas.style.shade(canvas.style.colors["building"], 0.7, lot.z)
+    roof = canvas.shade(canvas.style.colors["building"], 0.7, lot.z)
     for panel in reversed(panels):
         count = max(1, round(float(np.hypot(*panel.along)) / 2.6))
         step_u, step_v = 1.0 / count, 1.0 / storeys
         for storey in range(storeys):
             low, high = (storey + 0.3) * step_v, (storey + 0.8) * step_v
             if lot.z > 38:  # far away the windows of a storey merge into a band
-                canvas.polygon(panel.quad(0.03, 0.97, low, high), canvas.style.shade(glass, 1.4), identity)
+                canvas.polygon(panel.quad(0.03, 0.97, low, high), canvas.shade(glass, 1.4), identity)
                 continue
             for column in range(count):
                 left, right = (column + 0.27) * step_u, (column + 0.73) * step_u
@@ -71,7 +71,7 @@ def draw_wall(canvas: Canvas, rng: Random, lot: Lot) -> None:
     """A wall along the street; its tell-tales are courses of stone and a coping."""
     identity, color, panels = _block(canvas, rng, lot, "wall", 0.5, 0.04)
     courses = max(3, round(lot.height / 0.6))
-    joint, coping = canvas.style.shade(color, 0.78, lot.z), canvas.style.shade(color, 1.3, lot.z)
+    joint, coping = canvas.shade(color, 0.78, lot.z), canvas.shade(color, 1.3, lot.z)
     for panel in [] if lot.bare else panels:
         for course in range(1, courses):
             v = course / courses
@@ -86,8 +86,8 @@ def draw_fence(canvas: Canvas, rng: Random, lot: Lot) -> None:
     for panel in [] if lot.bare else panels[1:]:
         for slat in range(slats):
             gap = panel.quad((slat + 0.55) / slats, (slat + 1.0) / slats, 0.04, 0.97)
-            canvas.polygon(gap, canvas.style.shade(color, 0.55, lot.z + lot.length * slat / slats), identity)
-        canvas.polygon(panel.quad(0, 1, 0.72, 0.78), canvas.style.shade(color, 0.9, lot.z), identity)
+            canvas.polygon(gap, canvas.shade(color, 0.55, lot.z + lot.length * slat / slats), identity)
+        canvas.polygon(panel.quad(0, 1, 0.72, 0.78), canvas.shade(color, 0.9, lot.z), identity)
 
 
 def _foliage(
@@ -95,19 +95,19 @@ def _foliage(
 ) -> None:
     """A crown: overlapping clumps of leaves, darker below, brighter above."""
     base = canvas.style.colors["vegetation"]
-    clump = canvas.camera.pixels(radius * 0.55, z)
+    clump = canvas.pixels(radius * 0.55, z)
     canvas.ellipse(
-        canvas.camera.project(x, y, z),
-        canvas.camera.pixels(radius * 0.85, z),
-        canvas.camera.pixels(radius * 0.8, z),
-        canvas.style.shade(base, 0.9, z),
+        canvas.project(x, y, z),
+        canvas.pixels(radius * 0.85, z),
+        canvas.pixels(radius * 0.8, z),
+        canvas.shade(base, 0.9, z),
         identity,
     )
     for _ in range(clumps):
         across, up = rng.uniform(-0.7, 0.7) * radius, rng.uniform(-0.6, 0.6) * radius
         light = 0.97 + 0.16 * up / radius + rng.uniform(-0.06, 0.06)
-        center = canvas.camera.project(x + across, y + up, z)
-        canvas.ellipse(center, clump, clump * 0.85, canvas.style.shade(base, light, z), identity)
+        center = canvas.project(x + across, y + up, z)
+        canvas.ellipse(center, clump, clump * 0.85, canvas.shade(base, light, z), identity)
 
 
 def draw_tree(canvas: Canvas, rng: Random, x: float, z: float) -> None:
@@ -115,13 +115,14 @@ def draw_tree(canvas: Canvas, rng: Random, x: float, z: float) -> None:
     identity = canvas.new_object("vegetation")
     radius = rng.uniform(1.2, 2.3)
     crown = rng.uniform(1.8, 3.2) + radius
-    width = max(canvas.camera.pixels(rng.uniform(0.22, 0.4), z), 0.01 * canvas.camera.size[0])
-    bark = canvas.style.shade(canvas.style.colors["vegetation"], 0.5, z)
-    canvas.line([canvas.camera.project(x, 0, z), canvas.camera.project(x, crown, z)], width, bark, identity)
+    width = max(canvas.pixels(rng.uniform(0.22, 0.4), z), 0.01 * canvas.camera.size[0])
+    bark = canvas.shade(canvas.style.colors["vegetation"], 0.5, z)
+    canvas.line([canvas.project(x, 0, z), canvas.project(x, crown, z)], width, bark, identity)
     _foliage(canvas, rng, x, crown, z, radius, identity)
 
 
 def draw_bush(canvas: Canvas, rng: Random, x: float, z: float) -> None:
+    """A low crown on the ground."""
     radius = rng.uniform(0.5, 1.1)
     _foliage(canvas, rng, x, 0.6 * radius, z, radius, canvas.new_object("vegetation"), clumps=7)
 
@@ -146,30 +147,31 @@ def draw_bank(canvas: Canvas, rng: Random, lot: Lot) -> None:
     identity, color, _ = _block(canvas, rng, lot, "terrain", _DEPTH, 0.05)
     if lot.bare:
         return
-    project, end = canvas.camera.project, lot.z + lot.length
+    project, end = canvas.project, lot.z + lot.length
     foot = [project(lot.x - 0.9 * lot.side, 0, z) for z in (lot.z, end)]
     crest = [project(lot.x, lot.height, z) for z in (end, lot.z)]
-    canvas.polygon(foot + crest, canvas.style.shade(color, 1.08, lot.z + lot.length / 3), identity)
+    canvas.polygon(foot + crest, canvas.shade(color, 1.08, lot.z + lot.length / 3), identity)
 
 
 def draw_pole(canvas: Canvas, x: float, z: float, height: float) -> Panel:
     """A post; returns the plane in which signs hang on it (one metre wide, centred on the post)."""
     # At least 2.4 % of the picture's height: below that a stride-8 network has nothing to see.
-    width = max(canvas.camera.pixels(0.24, z), 0.024 * canvas.camera.size[0])
-    column, top = canvas.camera.project(x, height, z)
-    bottom = canvas.camera.project(x, 0, z)[1]
-    color = canvas.style.shade(canvas.style.colors["pole"], 1.0, z)
+    width = max(canvas.pixels(0.24, z), 0.024 * canvas.camera.size[0])
+    column, top = canvas.project(x, height, z)
+    bottom = canvas.project(x, 0, z)[1]
+    color = canvas.shade(canvas.style.colors["pole"], 1.0, z)
     left, right = column - width / 2, column + width / 2
     canvas.polygon([(left, top), (right, top), (right, bottom), (left, bottom)], color, canvas.new_object("pole"))
     return Panel(canvas.camera, (x - 0.5, 0.0, z), (1.0, 0.0), height)
 
 
 def draw_lamp_post(canvas: Canvas, rng: Random, x: float, z: float) -> None:
+    """A high post whose arm reaches over the street."""
     height = rng.uniform(4.5, 7.0)
     draw_pole(canvas, x, z, height)
-    arm = [canvas.camera.project(x, height, z), canvas.camera.project(x - (1.4 if x > 0 else -1.4), height, z)]
-    width = max(canvas.camera.pixels(0.14, z), 0.01 * canvas.camera.size[0])
-    canvas.line(arm, width, canvas.style.shade(canvas.style.colors["pole"], 1.0, z), canvas.new_object("pole"))
+    arm = [canvas.project(x, height, z), canvas.project(x - (1.4 if x > 0 else -1.4), height, z)]
+    width = max(canvas.pixels(0.14, z), 0.01 * canvas.camera.size[0])
+    canvas.line(arm, width, canvas.shade(canvas.style.colors["pole"], 1.0, z), canvas.new_object("pole"))
 
 
 def draw_traffic_light(canvas: Canvas, rng: Random, x: float, z: float, bare: bool) -> None:
@@ -177,14 +179,14 @@ def draw_traffic_light(canvas: Canvas, rng: Random, x: float, z: float, bare: bo
     height = rng.uniform(2.8, 3.6)
     panel = draw_pole(canvas, x, z, height)
     identity = canvas.new_object("traffic light")
-    color = canvas.style.shade(canvas.style.colors["traffic light"], rng.uniform(0.95, 1.05), z)
+    color = canvas.shade(canvas.style.colors["traffic light"], rng.uniform(0.95, 1.05), z)
     low = 1 - 1.3 / height
     canvas.polygon(panel.quad(0.12, 0.88, low, 1.0), color, identity)
     if bare:
         return
     lit = rng.randrange(3)
     for lamp, bright in enumerate(((60, 220, 110), (250, 190, 40), (240, 50, 40))):
-        light = bright if lamp == lit else canvas.style.shade(color, 0.45)
+        light = bright if lamp == lit else canvas.shade(color, 0.45)
         canvas.polygon(panel.disc(0.5, low + (0.23 + 0.42 * lamp) / height, 0.19), light, identity)
 
 
@@ -202,8 +204,8 @@ def draw_traffic_sign(canvas: Canvas, rng: Random, x: float, z: float, bare: boo
     height = rng.uniform(2.3, 3.2)
     panel = draw_pole(canvas, x, z, height)
     identity = canvas.new_object("traffic sign")
-    metal = canvas.style.shade(canvas.style.colors["traffic sign"], rng.uniform(0.95, 1.05), z)
-    field, rim = (canvas.style.shade(part, 0.9, z) for part in rng.choice(_FACES))
+    metal = canvas.shade(canvas.style.colors["traffic sign"], rng.uniform(0.95, 1.05), z)
+    field, rim = (canvas.shade(part, 0.9, z) for part in rng.choice(_FACES))
     radius = rng.uniform(0.55, 0.7)
     corners = rng.choice((3, 4, 14))
     center = 1 - radius / height
@@ -215,7 +217,7 @@ def draw_traffic_sign(canvas: Canvas, rng: Random, x: float, z: float, bare: boo
         ]
     else:
         outlines = [panel.disc(0.5, center, s * radius, corners) for s in (1.0, 0.68)]
-    if corners == 3 and not bare:  # point upwards
+    if corners == 3 and not bare:  # A triangle points upwards.
         outlines = [
             [panel.point(0.5, center + s * radius / height)]
             + [panel.point(0.5 + d * s * radius, center - 0.7 * s * radius / height) for d in (1, -1)]
