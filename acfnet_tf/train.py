@@ -17,8 +17,8 @@ from acfnet_tf.data.sample import DataSource, Sample
 from acfnet_tf.importers.counts import class_pixels, count_values
 from acfnet_tf.importers.open import open_data
 from acfnet_tf.measure.memory import choose_micro_batch
-from acfnet_tf.models.weights import find_weights
 from acfnet_tf.onednn import what_runs_convolutions
+from acfnet_tf.pretrained.find import find_weights
 from acfnet_tf.training.loop import train as train_with
 from acfnet_tf.training.tools import TrainingTools
 from acfnet_tf.visualization.validation_pictures import validation_pictures

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
-from acfnet_tf.checks.files import Finding, find_file_faults
+from acfnet_tf.checks.files import find_file_faults
+from acfnet_tf.checks.finding import Finding
 from acfnet_tf.checks.pair import Pair, inspect_pair
 from acfnet_tf.checks.values import UnknownValue, collect_unknown, find_value_faults
-from acfnet_tf.data.sample import DataSource
+from acfnet_tf.data.sample import PARTS, DataSource
 from acfnet_tf.errors import DataError
 from acfnet_tf.importers.counts import class_pixels
 
@@ -62,18 +63,20 @@ class CheckResult:
 
     @property
     def errors(self) -> int:
+        """How many findings are errors."""
         return sum(finding.severity == "error" for finding in self.findings)
 
     @property
     def warnings(self) -> int:
+        """How many findings are warnings."""
         return len(self.findings) - self.errors
 
 
 def check_data(source: DataSource, splits: Sequence[str], *, progress: bool = True) -> CheckResult:
     """Reads every image and every mask of the splits once, on all cores.
 
-    Nothing that is wrong with the data is raised; it is among the findings. "trainval" is left out where both of its
-    parts are there.
+    Nothing that is wrong with the data is raised; it is among the findings. A split that is made of others is left out
+    where these are among `splits`.
 
     Args:
         source: the data set.
@@ -82,14 +85,14 @@ def check_data(source: DataSource, splits: Sequence[str], *, progress: bool = Tr
     """
     listed, findings = [], []
     for split in dict.fromkeys(splits):
-        if split == "trainval" and {"train", "val"} <= set(splits):
+        if split in PARTS and {*PARTS[split]} <= {*splits}:
             continue
         try:
             listed += [(split, sample) for sample in source.list_samples(split)]
         except DataError as error:
             findings.append(Finding("error", "split", f"Split {split}: {error}"))
     classes = source.classes
-    _ = classes.table  # made here once, not by every thread at the same time
+    _ = classes.table  # is made here once, not by every thread at the same time
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         inspected = pool.map(lambda entry: inspect_pair(*entry, classes), listed)
         pairs = list(tqdm(inspected, "Checking", len(listed), unit="image", disable=None if progress else True))
@@ -107,7 +110,7 @@ def check_data(source: DataSource, splits: Sequence[str], *, progress: bool = Tr
 
 
 def _count(pairs: Sequence[Pair], pixels: np.ndarray) -> SplitCounts:
-    """Of one split; pixels: (readable masks, N)."""
+    """Counts what one split holds; pixels: (readable masks, N)."""
     masks = [pair.mask for pair in pairs if pair.mask]
     known = sum(int(mask.known.pixels.sum()) for mask in masks)
     return SplitCounts(

@@ -14,12 +14,10 @@ from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.reading import image_of, open_picture, stored_orientation, values_of, without_texts
 from acfnet_tf.data.sample import Piece, Sample, read_bytes
 from acfnet_tf.errors import DataError
-from acfnet_tf.importers.counts import ValueCounts, count_in
+from acfnet_tf.importers.counts import NO_VALUES, ValueCounts, count_in
 
 MOST_UNKNOWN = 64
 """So many of the values in no class are kept of a mask; a photograph taken for a colour mask has thousands."""
-
-NO_VALUES = ValueCounts(np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 
 class ImageFacts(NamedTuple):
@@ -96,7 +94,7 @@ def _inspect_image(source: str | Piece) -> ImageFacts:
     except DataError as error:
         return facts._replace(error=str(error))
     height, width = image.shape[:2]
-    # With the shape, for without it all plain white pictures of as many pixels would be the same.
+    # Without the shape, all plain white pictures of as many pixels would be the same.
     digest = hashlib.blake2b(image, digest_size=16, salt=np.int32([height, width]).tobytes()).digest()
     return facts._replace(size=(width, height), digest=digest)
 
@@ -135,13 +133,13 @@ def _most_frequent(counts: ValueCounts) -> ValueCounts:
 def _header(content: bytes) -> dict[str, Any]:
     """What a file says of its picture, without decoding it: `kind`, `orientation`, `other_orientation`."""
     facts: dict[str, Any] = {}
-    with contextlib.suppress(Exception):  # of many kinds where a file is damaged; the reader says what is wrong with it
+    with contextlib.suppress(Exception):  # A damaged file raises many kinds; the reader says what is wrong with it.
         with open_picture(io.BytesIO(without_texts(content))) as image:
             facts["kind"] = f"{image.format} {image.mode}"
             facts["orientation"] = stored_orientation(image)
         with open_picture(io.BytesIO(content)) as image:
             image.info.pop("exif", None)
-            # Of this class, for that of PNGs decodes the whole picture first.
+            # The method of PNGs would decode the whole picture first.
             other = Image.Image.getexif(image).get(ExifTags.Base.Orientation, 1)
             facts["other_orientation"] = other if other in range(1, 9) and other != facts["orientation"] else 1
     return facts

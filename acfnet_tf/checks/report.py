@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from acfnet_tf.checks.check import CheckResult, SplitCounts
-from acfnet_tf.checks.files import Finding, counted
+from acfnet_tf.checks.finding import Finding, counted
 from acfnet_tf.data.classes import unpack_color
 from acfnet_tf.files import write_atomically
 from acfnet_tf.tables import markdown_table, plain

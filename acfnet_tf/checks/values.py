@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from acfnet_tf.checks.files import Finding, counted, is_training, needs_masks
+from acfnet_tf.checks.finding import Finding, counted, faulty, is_training, needs_masks
 from acfnet_tf.checks.pair import MaskFacts, Pair
 from acfnet_tf.data.cityscapes import CITYSCAPES
 from acfnet_tf.data.classes import IGNORED, ClassSet
@@ -71,9 +71,8 @@ def _unknown(pairs: Sequence[Pair], classes: ClassSet) -> Iterator[Finding]:
     values, pixels = (np.array([entry[column] for entry in unknown]) for column in (0, 1))
     hint = _explain_index(unknown, pairs, classes) if classes.coding == "index" else None
     hint = hint or _explain_mixture(bad) or "Correct the masks, or add the values to the class file."
-    details = tuple(f"{mask.file}: {_shown(mask, classes)}" for mask in bad)
-    message = f"{counted(len(bad), 'mask')} with {unknown_values(values, pixels, classes)} {hint}"
-    yield Finding("error", "unknown_values", message, details)
+    details = [f"{mask.file}: {_shown(mask, classes)}" for mask in bad]
+    yield from faulty("unknown_values", details, f"{unknown_values(values, pixels, classes)} {hint}")
 
 
 def _shown(mask: MaskFacts, classes: ClassSet) -> str:
@@ -84,23 +83,23 @@ def _shown(mask: MaskFacts, classes: ClassSet) -> str:
 
 def _explain_index(unknown: Sequence[UnknownValue], pairs: Sequence[Pair], classes: ClassSet) -> str | None:
     """How numbers in no class probably came about, and the remedy."""
-    found = {entry.value for entry in unknown}
+    values = {entry.value for entry in unknown}
     of_classes = [value for value, label in classes.values.items() if label != IGNORED]
     occurring = {value for pair in pairs for value in pair.mask.known.values.tolist()}
     low, high = min(of_classes), max(of_classes)
-    if classes.values == CITYSCAPES.values and found == {255} and max(occurring, default=0) < len(classes):
+    if classes.values == CITYSCAPES.values and values == {255} and max(occurring, default=0) < len(classes):
         return "These masks seem to hold trainIds; the Cityscapes layout wants labelIds (files *_labelIds.png)."
-    if found == {high + 1} and low == min(classes.values):  # no ignored values below that take up a shift
+    if values == {high + 1} and low == min(classes.values):  # no ignored value below takes up a shift
         ids = f'give every class its number in a class file ("id": {low + 1} for {classes.names[0]}, and so on)'
         if low not in occurring:
             return f"{low} never occurs: the numbers seem to be shifted by one, {ids}."
         return f"If {low} means unlabelled and the classes begin with {low + 1}, {ids} and {low} as ignored."
-    if found == {255} and len(occurring & set(of_classes)) == 1:
+    if values == {255} and len(occurring & set(of_classes)) == 1:
         (other,) = occurring & set(of_classes)
         return f'There are only {other} and 255: if 255 is a class, give its number in a class file ("id": 255).'
-    if found <= {0, 255}:
+    if values <= {0, 255}:
         ignored = {value for value, label in classes.values.items() if label == IGNORED}
-        return f"If they mark pixels to ignore, set data.ignore={','.join(map(str, sorted(found | ignored)))}."
+        return f"If they mark pixels to ignore, set data.ignore={','.join(map(str, sorted(values | ignored)))}."
     return None
 
 
@@ -145,8 +144,7 @@ def _ignore_value_as_class(pairs: Sequence[Pair], classes: ClassSet) -> Iterator
     # Masks of 0 and 255, or of grey levels such as 0, 128, 255, use 255 as a class with reason.
     if classes.coding == "color" or label == IGNORED or len(others) < 2 or max(others) > len(others):
         return
-    bad = tuple(pair.mask.file for pair in pairs if 255 in pair.mask.known.values)
-    if bad:
+    if bad := tuple(pair.mask.file for pair in pairs if 255 in pair.mask.known.values):
         message = (
             f"The value 255 is the class {classes.names[label]}, although the others are {min(others)}–{max(others)}."
             " 255 usually marks pixels to ignore: if so, set data.ignore=255 and leave it out of the class file."
@@ -165,13 +163,6 @@ def _uniform_masks(pairs: Sequence[Pair], class_pixels: np.ndarray, classes: Cla
             kinds[name] += 1
         else:
             empty.append(pair.mask.file)
-    if empty:
-        message = f"{counted(len(empty), 'mask')} with nothing but ignored pixels. Nothing is learned from them."
-        yield Finding("warning", "ignored_masks", message, tuple(empty))
-    if uniform:
-        shown = ", ".join(f"{name} {count}" for name, count in kinds.most_common(5)) + (", …" if len(kinds) > 5 else "")
-        message = (
-            f"{counted(len(uniform), 'mask')} with one class only ({shown}). Look whether that is so in the images, or"
-            " the masks were exported empty."
-        )
-        yield Finding("warning", "uniform_masks", message, tuple(uniform))
+    yield from faulty("ignored_masks", empty)
+    shown = ", ".join(f"{name} {count}" for name, count in kinds.most_common(5)) + (", …" if len(kinds) > 5 else "")
+    yield from faulty("uniform_masks", uniform, shown)

@@ -24,15 +24,10 @@ def open_splits(flags: FlagValues) -> tuple[Experiment, DataSource, Sequence[str
     experiment = load_experiment(flags.experiment, flags.set)
     source = open_data(experiment.data, flags.data_dir)
     print(f"Data: {source.name}. {source.note}".strip())
-    used = [*split_parts(experiment.data.train_split, source), *split_parts(experiment.data.val_split, source)]
+    used = [*source.parts_of(experiment.data.train_split), *source.parts_of(experiment.data.val_split)]
     # Those that are used may not be among those that have names, such as train[:90%] of TFDS.
     splits = [flags.split] if flags.split else source.splits if set(used) <= set(source.splits) else used
-    return experiment, source, tuple(dict.fromkeys(part for split in splits for part in split_parts(split, source)))
-
-
-def split_parts(split: str, source: DataSource) -> tuple[str, ...]:
-    """The splits that a split is made of."""
-    return ("train", "val") if split == "trainval" and "train" in source.splits else (split,)
+    return experiment, source, tuple(dict.fromkeys(part for split in splits for part in source.parts_of(split)))
 
 
 def split_samples(flags: FlagValues, experiment: Experiment, classes: ClassSet) -> tuple[DataSource, list[Sample], str]:

@@ -23,7 +23,7 @@ def run(flags: Any) -> None:
 
     from acfnet_tf.checks import check
     from acfnet_tf.checks.report import write_check_report
-    from acfnet_tf.cli._data import open_splits, split_parts
+    from acfnet_tf.cli._data import open_splits
     from acfnet_tf.cli._runs import next_command, output_folder
     from acfnet_tf.data.order import SampleOrder
     from acfnet_tf.data.pipeline import training_dataset
@@ -34,9 +34,7 @@ def run(flags: Any) -> None:
     experiment, source, splits = open_splits(flags)
     folder = output_folder(flags, "data_check", printed=True)
     result = check.check_data(source, splits)
-    trained = [
-        result.splits[split] for split in split_parts(experiment.data.train_split, source) if split in result.splits
-    ]
+    trained = [result.splits[split] for split in source.parts_of(experiment.data.train_split) if split in result.splits]
     pixels = np.concatenate([counts.class_pixels for counts in trained]) if trained else None
     weights = {} if pixels is None else weights_from_counts(pixels)
     write_check_report(result, folder, weights, show=lambda text: print(f"\n{text}", flush=True))

@@ -9,14 +9,16 @@ networks are trained on *trainIds* (0–18, and 255 = ignored). The test server 
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from acfnet_tf.config import DataConfig
 from acfnet_tf.data.classes import IGNORED, ClassSet
 from acfnet_tf.data.listing import list_images, subfolders, unified
-from acfnet_tf.data.sample import Sample
+from acfnet_tf.data.sample import PARTS, DataSource, Sample
 from acfnet_tf.errors import DataError
 
 
@@ -78,13 +80,32 @@ LABEL_IDS: np.ndarray = np.array([label.label_id for label in _CLASSES], np.uint
 
 IMAGES, FINE, COARSE = "leftImg8bit", "gtFine", "gtCoarse"
 IMAGE_SUFFIX = f"_{IMAGES}.png"
-SPLITS = {
-    "train": ("train",),
-    "val": ("val",),
-    "trainval": ("train", "val"),
-    "test": ("test",),
-    "train_extra": ("train_extra",),
-}
+SPLITS = ("train", "val", "trainval", "test", "train_extra")
+
+
+def open_cityscapes(config: DataConfig, data_dir: str | None, classes: ClassSet | None = None) -> DataSource:
+    """Opens a tree in the Cityscapes layout.
+
+    Args:
+        config: of the data; nothing in it matters here.
+        data_dir: the folder that holds `leftImg8bit` and `gtFine`.
+        classes: of its masks, where these are not Cityscapes' labelIds.
+
+    Raises:
+        DataError: there is no `data_dir`. What is wrong with the folder is said when its samples are listed.
+    """
+    del config
+    if not data_dir:
+        raise DataError("the Cityscapes layout wants --data_dir=DIR.")
+    root = Path(data_dir)
+    optional = [split for split in ("test", "train_extra") if any((root / IMAGES / split).glob("*/*"))]
+    return DataSource(
+        f"Cityscapes layout {root}",
+        classes or CITYSCAPES,
+        functools.partial(list_samples, root),
+        splits=("train", "val", *optional),
+        cache_dir=root,
+    )
 
 
 def list_samples(root: str | Path, split: str) -> list[Sample]:
@@ -102,7 +123,7 @@ def list_samples(root: str | Path, split: str) -> list[Sample]:
         raise DataError(f"no split {split!r}. There are: {', '.join(SPLITS)}.")
     root = Path(root)
     _check_root(root, masks={"test": None, "train_extra": COARSE}.get(split, FINE))
-    return [sample for folder in SPLITS[split] for sample in _list_folder(root, folder)]
+    return [sample for part in PARTS.get(split, (split,)) for sample in _list_folder(root, part)]
 
 
 def _list_folder(root: Path, split: str) -> list[Sample]:

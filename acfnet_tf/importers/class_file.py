@@ -3,34 +3,54 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import yaml
 
-from acfnet_tf.data.cityscapes import CITYSCAPES
 from acfnet_tf.data.classes import IGNORED, MAX_CLASSES, ClassSet, default_colors, pack_color, unpack_color
 from acfnet_tf.data.sample import read_text
 from acfnet_tf.errors import DataError
-from acfnet_tf.importers.ade20k_classes import ADE20K
 from acfnet_tf.importers.class_list import read_list
-from acfnet_tf.importers.voc_classes import VOC
 
 Coding = Literal["index", "color"]
 Color = tuple[int, int, int]
-
-PRESETS = {"cityscapes": CITYSCAPES, "ade20k": ADE20K, "voc": VOC}
-"""Classes of well-known data sets, in the masks that these come with; Cityscapes' are labelIds."""
 
 FILE_NAMES = (
     "classes.txt", "classes.json", "classes.yaml", "classes.yml",
     "labelmap.txt", "class_dict.csv", "labels.txt", "class_names.txt", "_classes.csv", "train/_classes.csv",
 )  # fmt: skip
-"""Found in a data folder without being asked for; those of the second line as other tools call them."""
+"""Files that are looked for in a data folder; other tools write those of the second line."""
+
+
+class ClassFile(NamedTuple):
+    """A class file as it is written; whether its classes contradict each other is seen when they are made.
+
+    Attributes:
+        path: of the file.
+        entries: of each class "name", and perhaps "color", "id" or "ids".
+        coding: what the file says that masks store ("masks" in JSON and YAML); None where it says nothing.
+        ignore: values of masks that it says are ignored.
+    """
+
+    path: Path
+    entries: list[dict[str, Any]]
+    coding: Coding | None
+    ignore: Any
+
+    def classes(self, coding: Coding | None = None) -> ClassSet:
+        """The classes, in masks of this coding; by default in masks as the file says, or else of numbers.
+
+        Raises:
+            DataError: they contradict each other, or the coding. One line, with the file.
+        """
+        try:
+            return _class_set(self.entries, self.ignore, coding or self.coding or "index")
+        except ValueError as error:
+            raise DataError(f"{self.path}: {error}.") from error
 
 
 def find_class_file(folder: Path) -> Path | None:
@@ -38,58 +58,29 @@ def find_class_file(folder: Path) -> Path | None:
     return next((folder / name for name in FILE_NAMES if (folder / name).is_file()), None)
 
 
-def with_ignored(classes: ClassSet, ignore: Sequence[int]) -> ClassSet:
-    """The same classes where masks may store these numbers, too: ignored, unless they are a class. Not for colours.
-
-    Raises:
-        DataError: a number that no mask can store.
-    """
-    if classes.coding == "color":
-        return classes
-    for value in ignore:
-        if not _is_whole(value, 65_535):
-            raise DataError(f"data.ignore: {value} can be in no mask. Give numbers of 0–65535.")
-    return dataclasses.replace(classes, values={**dict.fromkeys(ignore, IGNORED), **classes.values})
+def read_class_file(path: str | Path, coding: Coding | None = None) -> ClassSet:
+    """The classes of a class file; see `parse_class_file` and `ClassFile.classes`."""
+    return parse_class_file(path).classes(coding)
 
 
-def declared_coding(path: str | Path) -> Coding | None:
-    """What the file itself says of the masks ("masks" in JSON and YAML); None where it says nothing.
-
-    Raises:
-        DataError: not a class file.
-    """
-    return _parse(Path(path))["masks"]
-
-
-def read_class_file(path: str | Path, coding: Coding | None = None, ignore: Sequence[int] = ()) -> ClassSet:
-    """Reads a class file: a list of names as text, JSON or YAML (by its suffix), or what `ClassSet.to_json` writes.
+def parse_class_file(path: str | Path) -> ClassFile:
+    """Reads a list of names as text, JSON or YAML, or what `ClassSet.to_json` writes.
 
     Args:
         path: .json, .yaml or .yml; anything else is text, one class a line, or a table.
-        coding: what masks store. None: as the file says, or else "index".
-        ignore: numbers that index masks may store besides, as `with_ignored` takes them.
 
     Raises:
-        DataError: the file cannot be read or contradicts itself. One line, with the file.
+        DataError: the file cannot be read, or is no class file. One line, with the file.
     """
-    parsed = _parse(Path(path))
+    path = Path(path)
+    text, suffix = read_text(path), path.suffix.lower()
     try:
-        classes = _class_set(parsed["classes"], parsed["ignore"], coding or parsed["masks"] or "index")
-    except ValueError as error:
-        raise DataError(f"{path}: {error}.") from error
-    return with_ignored(classes, ignore)
-
-
-def _parse(path: Path) -> dict[str, Any]:
-    """The file as {"classes": [{"name": …}, …], "masks": …, "ignore": …}; the classes are not yet checked."""
-    text = read_text(path)
-    try:
-        if path.suffix.lower() == ".json":
+        if suffix == ".json":
             tree = json.loads(text)
-        elif path.suffix.lower() in (".yaml", ".yml"):
+        elif suffix in (".yaml", ".yml"):
             tree = yaml.safe_load(text)
         else:
-            tree = read_list(text, is_table=path.suffix.lower() in (".csv", ".tsv"))
+            tree = read_list(text, is_table=suffix in (".csv", ".tsv"))
         if not isinstance(tree, dict):
             tree = {"classes": tree or []}
         _check_keys(tree, ("classes", "masks", "ignore"))
@@ -99,8 +90,8 @@ def _parse(path: Path) -> dict[str, Any]:
             raise ValueError(f'"masks" is {tree["masks"]!r}, it must be "index" or "color"')
     except (ValueError, csv.Error, yaml.YAMLError, RecursionError) as error:
         raise DataError(f"{path}: {' '.join(str(error).split())}.") from error
-    classes = [entry if isinstance(entry, dict) else {"name": entry} for entry in tree["classes"]]
-    return {"classes": classes, "masks": tree.get("masks"), "ignore": tree.get("ignore", [])}
+    entries = [entry if isinstance(entry, dict) else {"name": entry} for entry in tree["classes"]]
+    return ClassFile(path, entries, tree.get("masks"), tree.get("ignore", []))
 
 
 def _class_set(entries: list[dict[str, Any]], ignore: Any, coding: Coding) -> ClassSet:

@@ -35,11 +35,13 @@ _FORMS = {
 """What every line of a list without a header may be, besides a name, or a name with a colour."""
 
 _NO_NAME = re.compile(
-    r"[\W_]*|\S+(\s+\S+){3,}[.!?]|.*(://|```).*|<.*"  # marks, sentences, addresses, HTML
-    r"|[,;:=|].*|.*[,;:=|]|\d{4}_\d{6}\b.*"  # a part of a line that was to be parted; VOC's images
-    r"|.*\.(png|jpe?g|tiff?|bmp|gif|webp|npy|txt|json|xml)\b.*|.*/.*/.*",  # files
+    r"[\W_]*|\S+(\s+\S+){3,}[.!?]|.*(://|```).*|<.*"
+    r"|[,;:=|].*|.*[,;:=|]|\d{4}_\d{6}\b.*"
+    r"|.*\.(png|jpe?g|tiff?|bmp|gif|webp|npy|txt|json|xml)\b.*|.*/.*/.*",
     re.IGNORECASE,
 )
+"""What a list of something else holds: marks, sentences, addresses and HTML; parts of a line that was to be parted, and
+VOC's images; files."""
 
 
 def read_list(text: str, *, is_table: bool) -> list[dict[str, Any]]:
@@ -62,13 +64,13 @@ def read_list(text: str, *, is_table: bool) -> list[dict[str, Any]]:
     if (len(columns) == 1 and not is_table) or is_title:
         raise ValueError(f"its first line, {lines[0]!r}, is a header or a class: remove it, or give the list as JSON")
     entries = _read_table(lines, delimiter, columns) if columns else _read_lines(lines, is_table)
-    if entries and entries[0]["name"] == "__ignore__":  # labelme's name for what is in no class, and 255 in its masks
+    if entries and entries[0]["name"] == "__ignore__":  # So labelme calls what is in no class, 255 in its masks.
         del entries[0]
     for entry in entries:
         if entry["name"] and _NO_NAME.fullmatch(entry["name"]):
             raise ValueError(f"not a list of classes: {entry['name']!r} is no name of one")
     numbers = [entry["name"] for entry in entries if entry["name"].isdecimal()]
-    if numbers and len(numbers) < len(entries):  # perhaps how many classes there are
+    if numbers and len(numbers) < len(entries):  # A number may say how many classes there are.
         raise ValueError(f"{numbers[0]!r} is a number, other names are none: remove it, or give the list as JSON")
     if len(numbers) == len(entries) and 2 <= len(entries) < 1000:
         raise ValueError("its names are numbers only: it is no list of classes, or give it as JSON")
@@ -76,7 +78,7 @@ def read_list(text: str, *, is_table: bool) -> list[dict[str, Any]]:
 
 
 def _is_title(line: str) -> bool:
-    """As "Names of the classes" and "3 classes" are, and "class 1", a name where all others are of this kind."""
+    """Whether a line is like "Names of the classes", "3 classes" or "class 1", a name where all others are like it."""
     words = {word for word in re.findall(r"\w+", line.lower()) if not word.isdecimal()}
     return bool(words) and words <= _TITLE_WORDS
 
@@ -93,7 +95,7 @@ def _header(line: str) -> tuple[str, list[str]]:
 
 
 def _read_table(lines: Sequence[str], delimiter: str, columns: list[str]) -> list[dict[str, Any]]:
-    if delimiter == " ":  # which names may hold, too
+    if delimiter == " ":  # Names may hold it, too.
         order = {("name", "red", "green", "blue"): "NAME R G B", ("red", "green", "blue", "name"): "R G B NAME"}
         order |= {("id", "name"): "NUMBER NAME"}
         form = order.get(tuple(columns))
@@ -121,38 +123,41 @@ def _read_table(lines: Sequence[str], delimiter: str, columns: list[str]) -> lis
         if {"red", "green", "blue"} <= cells.keys():
             entry["color"] = [_number(cells[part]) for part in ("red", "green", "blue")]
         elif cells.get("color"):
-            color = cells["color"]
-            entry["color"] = color if color.startswith("#") else [int(part) for part in re.findall(r"\d+", color)]
+            entry["color"] = cells["color"] if cells["color"].startswith("#") else _numbers_in(cells["color"])
         entries.append(entry)
     return entries
 
 
 def _read_lines(lines: Sequence[str], is_table: bool) -> list[dict[str, Any]]:
     for name, form in _FORMS.items():
-        found = [form.fullmatch(line) for line in lines]
-        if all(found):
-            return [_entry(match) for match in found]
+        matches = [form.fullmatch(line) for line in lines]
+        if all(matches):
+            return [_entry(match) for match in matches]
         several = name != "NAME R G B" or re.search(r"[,;\t]|\s\S+\s", lines[0])
-        if not found[0] and len(lines) > 2 and all(found[1:]) and several:
+        if not matches[0] and len(lines) > 2 and all(matches[1:]) and several:
             raise ValueError(f"its first line, {lines[0]!r}, is no header that is known, and not {name} as the others")
     if is_table:
         raise ValueError(f"its first line is no header that is known: {lines[0]!r}. Such are name,r,g,b and id,name")
-    found = [re.fullmatch(r"(?P<name>.*[^\d\s])\s+(?P<id>\d+)", line) for line in lines]
-    if all(found) and len({match["name"] for match in found}) > 1:  # not "class 1", "class 2"
-        return [_entry(match) for match in found]
+    matches = [re.fullmatch(r"(?P<name>.*[^\d\s])\s+(?P<id>\d+)", line) for line in lines]
+    if all(matches) and len({match["name"] for match in matches}) > 1:  # "class 1" and "class 2" are names.
+        return [_entry(match) for match in matches]
     return [_entry(match) if (match := _WITH_COLOR.fullmatch(line)) else {"name": line} for line in lines]
 
 
 def _entry(match: re.Match[str]) -> dict[str, Any]:
-    found = match.groupdict()
-    entry: dict[str, Any] = {"name": found["name"].strip().strip('"')}
-    if found.get("id"):
-        entry["id"] = int(found["id"])
+    parts = match.groupdict()
+    entry: dict[str, Any] = {"name": parts["name"].strip().strip('"')}
+    if parts.get("id"):
+        entry["id"] = int(parts["id"])
         if colored := _WITH_COLOR.fullmatch(entry["name"]):
             return _entry(colored) | {"id": entry["id"]}
-    if found.get("color"):
-        entry["color"] = [int(part) for part in re.findall(r"\d+", found["color"])]
+    if parts.get("color"):
+        entry["color"] = _numbers_in(parts["color"])
     return entry
+
+
+def _numbers_in(text: str) -> list[int]:
+    return [int(part) for part in re.findall(r"\d+", text)]
 
 
 def _number(cell: str) -> int:

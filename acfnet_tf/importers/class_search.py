@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,19 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from acfnet_tf.config import DataConfig
-from acfnet_tf.data.classes import ClassSet, default_colors, pack_color, unpack_color
+from acfnet_tf.data.classes import IGNORED, ClassSet, default_colors, pack_color, unpack_color
 from acfnet_tf.data.reading import Source, read_values
 from acfnet_tf.errors import DataError
-from acfnet_tf.importers.class_file import (
-    PRESETS,
-    Coding,
-    declared_coding,
-    find_class_file,
-    read_class_file,
-    with_ignored,
-)
+from acfnet_tf.importers.class_file import Coding, find_class_file, parse_class_file
 from acfnet_tf.importers.counts import all_values, count_values
 from acfnet_tf.importers.mixture import find_mixture
+from acfnet_tf.importers.presets import PRESETS
 from acfnet_tf.settings import suggest
 
 MOST_FOUND = 256
@@ -29,9 +24,7 @@ MOST_FOUND = 256
 
 BLACK, WHITE = 0, pack_color((255, 255, 255))
 
-SAVED_AS_RGB = (
-    "Its red, green and blue are the same everywhere: class numbers that were saved as RGB. Save masks as grey."
-)
+SAVED_AS_RGB = "Red, green and blue are the same everywhere: class numbers that were saved as RGB. Save masks as grey."
 
 
 def find_classes(
@@ -51,39 +44,38 @@ def find_classes(
     Raises:
         DataError: there are no such classes, or the masks do not tell them.
     """
-    known = PRESETS.get(config.classes)
     file = None
-    if config.classes and not known:
+    known = PRESETS.get(config.classes)
+    if not known and config.classes:
         file = Path(os.path.expanduser(config.classes))
         if not file.is_file():
-            raise DataError(
-                f"data.classes={config.classes}: no such file, and no preset. {suggest(file.name, PRESETS)}"
-            )
+            hint = suggest(file.name, PRESETS)
+            raise DataError(f"data.classes={config.classes}: no such file, and no preset. {hint}")
     elif not known:
         file = find_class_file(root)
         known = None if file else default
+    if known and config.masks == "color":
+        raise DataError("data.masks=color: these classes have numbers in masks. Give the colours (data.classes=FILE).")
     if known:
-        if config.masks == "color":
-            raise DataError(
-                "data.masks=color: these classes have numbers in masks. Give the colours (data.classes=FILE)."
-            )
-        return with_ignored(known, config.ignore), ""
-    if file:
-        return _read(file, config, list_masks), "" if config.classes else f"The classes are from {file}."
-    masks = list_masks()
-    if not masks:
-        raise DataError(f"{root}: there are no masks, so its classes are unknown. Name them with data.classes=FILE.")
-    return _classes_in(masks, config, root)
+        classes, note = known, ""
+    elif file:
+        classes, note = _read(file, config, list_masks), "" if config.classes else f"The classes are from {file}."
+    else:
+        classes, note = _classes_in(list_masks(), config, root)
+    if classes.coding == "index":
+        ignored = dict.fromkeys(config.ignore, IGNORED)
+        classes = dataclasses.replace(classes, values={**ignored, **classes.values})
+    return classes, note
 
 
-def _read(file: Path, config: DataConfig, list_masks: Callable[[], Sequence[Source]]) -> ClassSet:
-    coding = config.masks or declared_coding(file)
-    if coding:
-        return read_class_file(file, coding, config.ignore)
+def _read(path: Path, config: DataConfig, list_masks: Callable[[], Sequence[Source]]) -> ClassSet:
+    file = parse_class_file(path)
+    if config.masks or file.coding:
+        return file.classes(config.masks)
     masks = list_masks()
     coding = _coding_of(masks[0]) if masks else None
     try:
-        return read_class_file(file, coding, config.ignore)
+        return file.classes(coding)
     except DataError as error:
         if coding != "color":
             raise
@@ -102,18 +94,21 @@ def _coding_of(mask: Source) -> Coding:
 
 def _classes_in(masks: Sequence[Source], config: DataConfig, root: Path) -> tuple[ClassSet, str]:
     """A class for each value that occurs in the masks and is not ignored."""
+    if not masks:
+        raise DataError(f"{root}: there are no masks, so its classes are unknown. Name them with data.classes=FILE.")
     coding = config.masks or _coding_of(masks[0])
     counts = count_values(masks, coding, root, skip_bad=config.on_bad_file == "skip")
-    found = all_values(counts).tolist()
-    if found == [BLACK, 255 if coding == "index" else WHITE]:
+    occurring = all_values(counts).tolist()
+    if occurring == [BLACK, 255 if coding == "index" else WHITE]:
         note = "The masks are black and white: two classes, and white is not ignored."
-        return ClassSet(("background", "foreground"), default_colors(2), {found[0]: 0, found[1]: 1}, coding), note
-    if coding == "color" and _all_grey(np.array(found)):
+        values = {value: index for index, value in enumerate(occurring)}
+        return ClassSet(("background", "foreground"), default_colors(2), values, coding), note
+    if coding == "color" and _all_grey(np.array(occurring)):
         raise DataError(f"{masks[0]}: an RGB picture. {SAVED_AS_RGB}")
     mixture = coding == "index" and find_mixture(masks, [values for values, _ in counts], config.ignore)
     if mixture:
         raise DataError(f"{root}: its masks seem to be of two kinds. {mixture}")
-    values = [value for value in found if coding == "color" or value not in config.ignore]
+    values = [value for value in occurring if coding == "color" or value not in config.ignore]
     if len(values) < 2:
         shown = "one class" if values else "ignored pixels"
         raise DataError(f"{root}: its masks hold only {shown}. Name the classes with data.classes=FILE.")
@@ -125,10 +120,9 @@ def _classes_in(masks: Sequence[Source], config: DataConfig, root: Path) -> tupl
     if coding == "index":
         names, colors = tuple(f"class {value}" for value in values), default_colors(len(values))
     else:
-        colors = tuple(map(unpack_color, values))
-        names = tuple(f"#{value:06x}" for value in values)
+        names, colors = tuple(f"#{value:06x}" for value in values), tuple(map(unpack_color, values))
     classes = ClassSet(names, colors, {value: index for index, value in enumerate(values)}, coding)
-    return with_ignored(classes, config.ignore), f"The masks hold {len(values)} classes; a class file gives them names."
+    return classes, f"The masks hold {len(values)} classes; a class file gives them names."
 
 
 def _all_grey(packed: np.ndarray) -> bool:

@@ -26,7 +26,7 @@ CACHE_FOLDER = ".acfnet_tf"
 
 
 class ValueCounts(NamedTuple):
-    """Of one mask.
+    """What one mask holds.
 
     Attributes:
         values: (K,) int64, what occurs in it, ascending.
@@ -37,20 +37,20 @@ class ValueCounts(NamedTuple):
     pixels: np.ndarray
 
 
+NO_VALUES = ValueCounts(np.zeros(0, np.int64), np.zeros(0, np.int64))
+"""What a mask holds that cannot be read."""
+
+
 def count_values(
     masks: Sequence[str | Piece], coding: str, cache_dir: Path | None = None, *, skip_bad: bool = False
 ) -> list[ValueCounts]:
     """Counts the values of every mask, on all cores, those of unchanged masks not again.
 
     Args:
-        masks: files, or pieces of files.
         coding: of the masks; see `ClassSet`.
         cache_dir: folder of the data. The counts are kept in `.acfnet_tf` in it, each with the size and time of its
             mask; where that cannot be written, they are not kept.
         skip_bad: an unreadable mask counts nothing instead of ending it all.
-
-    Returns:
-        For every mask.
 
     Raises:
         DataError: a mask cannot be read.
@@ -72,24 +72,22 @@ def count_values(
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             counted = tqdm(pool.map(count, missing), "Counting mask values", len(missing), unit="mask", disable=None)
             for index, counts in zip(missing, counted, strict=True):
-                known.pop(str(masks[index]), None)  # of a mask that was good once, nothing is left
+                known.pop(str(masks[index]), None)  # Nothing is left of a mask that was good once.
                 if counts:
                     known[str(masks[index])] = prints[index], counts
         if cache_file:
             with contextlib.suppress(OSError):  # a read-only data set is counted each time
                 _save(cache_file, known)
-    nothing = "", ValueCounts(np.zeros(0, np.int64), np.zeros(0, np.int64))
-    return [known.get(str(mask), nothing)[1] for mask in masks]
+    return [known.get(str(mask), ("", NO_VALUES))[1] for mask in masks]
 
 
 def count_in(values: np.ndarray) -> ValueCounts:
-    """The values of one mask (H, W)."""
-    if values.dtype == np.int32:  # packed colours
-        found, pixels = np.unique(values, return_counts=True)
-        return ValueCounts(found.astype(np.int64), pixels.astype(np.int64))
+    """Counts the values of one mask (H, W), numbers or packed colours."""
+    if values.dtype == np.int32:  # of colours, which are too many for a table
+        return ValueCounts(*(part.astype(np.int64) for part in np.unique(values, return_counts=True)))
     pixels = np.bincount(values.ravel())
-    found = np.flatnonzero(pixels)
-    return ValueCounts(found, pixels[found])
+    occurring = np.flatnonzero(pixels)
+    return ValueCounts(occurring, pixels[occurring])
 
 
 def all_values(counts: Sequence[ValueCounts]) -> np.ndarray:
@@ -128,15 +126,15 @@ def _load(file: Path | None) -> dict[str, tuple[str, ValueCounts]]:
         return {}
     try:
         with np.load(file, allow_pickle=False) as content:
-            names, prints, values, pixels = (content[key] for key in ("masks", "fingerprints", "values", "pixels"))
             ends = np.cumsum(content["lengths"])
-    except Exception:  # NumPy and zipfile raise nearly every kind; whatever it is, counting again mends it
+            counts = [
+                ValueCounts(*parts)
+                for parts in zip(*(np.split(content[key], ends)[:-1] for key in ValueCounts._fields), strict=True)
+            ]
+            stamped = zip(content["fingerprints"].tolist(), counts, strict=True)
+            return dict(zip(content["masks"].tolist(), stamped, strict=True))
+    except Exception:  # NumPy and zipfile raise nearly every kind; whatever it is, counting again mends it.
         return {}
-    entries = zip(np.split(values, ends)[:-1], np.split(pixels, ends)[:-1], strict=True)
-    return {
-        str(name): (str(print_), ValueCounts(*entry))
-        for name, print_, entry in zip(names, prints, entries, strict=True)
-    }
 
 
 def _save(file: Path, known: dict[str, tuple[str, ValueCounts]]) -> None:
@@ -145,7 +143,7 @@ def _save(file: Path, known: dict[str, tuple[str, ValueCounts]]) -> None:
         np.savez_compressed(
             stream,
             masks=np.array(list(known), str),
-            fingerprints=np.array([print_ for print_, _ in known.values()], str),
+            fingerprints=np.array([stamp for stamp, _ in known.values()], str),
             lengths=np.array([len(entry.values) for entry in counts]),
             values=np.concatenate([entry.values for entry in counts]),
             pixels=np.concatenate([entry.pixels for entry in counts]),

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 import os
 from pathlib import Path
 
 from acfnet_tf.config import DataConfig
-from acfnet_tf.data import cityscapes
-from acfnet_tf.data.cityscapes import CITYSCAPES
+from acfnet_tf.data.cityscapes import open_cityscapes
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.sample import DataSource
 from acfnet_tf.errors import DataError
 from acfnet_tf.files import write_errors
-from acfnet_tf.importers import ade20k, folder, shards, voc
+from acfnet_tf.importers.ade20k import open_ade20k
 from acfnet_tf.importers.class_search import find_classes
+from acfnet_tf.importers.folder import open_folder
+from acfnet_tf.importers.shards import open_shards
+from acfnet_tf.importers.voc import open_voc
 
 ENVIRONMENT_VARIABLE = "CITYSCAPES_DATASET"
 
@@ -35,47 +37,36 @@ def open_data(config: DataConfig, data_dir: str | None, classes: ClassSet | None
     if config.format == "cityscapes":
         return _open_cityscapes(config, data_dir, classes)
     if config.format == "tfds":
-        from acfnet_tf.importers import tfds_source
+        from acfnet_tf.importers.tfds_source import open_tfds
 
-        return tfds_source.open_tfds(config, data_dir, classes)
+        return open_tfds(config, data_dir, classes)
     if not data_dir:
         raise DataError(f"data.format={config.format} wants --data_dir=DIR.")
-    readers = {
-        "folder": folder.open_folder,
-        "ade20k": ade20k.open_ade20k,
-        "voc": voc.open_voc,
-        "tfrecord": shards.open_shards,
-    }
+    readers = {"folder": open_folder, "ade20k": open_ade20k, "voc": open_voc, "tfrecord": open_shards}
     return readers[config.format](config, data_dir, classes)
 
 
 def _open_cityscapes(config: DataConfig, data_dir: str | None, classes: ClassSet | None) -> DataSource:
-    given = data_dir or os.path.expanduser(os.environ.get(ENVIRONMENT_VARIABLE, ""))
-    if given:
-        root = Path(given)
-        name = f"Cityscapes layout {root}"
-        note = "" if data_dir else f"The folder is from {ENVIRONMENT_VARIABLE}."
-    else:
-        # Here and not above: the generator's libraries are of no use to those who have Cityscapes.
-        from acfnet_tf.scenes.street_scenes import write_street_scenes
-
-        (height, width), train, val, test = config.scene_size, config.scene_train, config.scene_val, config.scene_test
-        root = Path("data") / f"street_scenes_{height}x{width}_{train}+{val}+{test}_seed{config.scene_seed}"
-        with write_errors(root):
-            write_street_scenes(root, train=train, val=val, test=test, size=config.scene_size, seed=config.scene_seed)
-        name = f"generated street scenes {root}"
-        note = (
-            f"For Cityscapes give --data_dir=DIR or set {ENVIRONMENT_VARIABLE}=DIR; for your own data see docs/data.md."
-        )
+    changes = {}
+    if not data_dir and (named := os.environ.get(ENVIRONMENT_VARIABLE)):
+        data_dir = os.path.expanduser(named)
+        changes = {"note": f"The folder is from {ENVIRONMENT_VARIABLE}."}
+    if not data_dir:
+        data_dir = _street_scenes(config)
+        note = f"For Cityscapes give --data_dir=DIR or set {ENVIRONMENT_VARIABLE}=DIR; for your own, see docs/data.md."
+        changes = {"name": f"generated street scenes {data_dir}", "note": note}
     if config.classes and not classes:
-        classes, _ = find_classes(config, root, list)
-    images = root / cityscapes.IMAGES
-    splits = [split for split in ("test", "train_extra") if any((images / split).glob("*/*"))]
-    return DataSource(
-        name,
-        classes or CITYSCAPES,
-        functools.partial(cityscapes.list_samples, root),
-        splits=("train", "val", *splits),
-        note=note,
-        cache_dir=root,
-    )
+        classes, _ = find_classes(config, Path(data_dir), list)
+    return dataclasses.replace(open_cityscapes(config, data_dir, classes), **changes)
+
+
+def _street_scenes(config: DataConfig) -> str:
+    """The folder of the scenes that the configuration asks for, drawn where it is not there yet."""
+    # The generator's libraries are of no use to those who have Cityscapes.
+    from acfnet_tf.scenes.street_scenes import write_street_scenes
+
+    (height, width), train, val, test = config.scene_size, config.scene_train, config.scene_val, config.scene_test
+    root = Path("data") / f"street_scenes_{height}x{width}_{train}+{val}+{test}_seed{config.scene_seed}"
+    with write_errors(root):
+        write_street_scenes(root, train=train, val=val, test=test, size=config.scene_size, seed=config.scene_seed)
+    return str(root)

@@ -7,7 +7,7 @@ import difflib
 import io
 import os
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,16 +36,16 @@ def list_pictures(folder: Path) -> dict[str, Path]:
     Raises:
         DataError: two files have the same name but for the suffix, or a folder cannot be read.
     """
-    found: dict[str, Path] = {}
+    pictures: dict[str, Path] = {}
     for file in list_images(folder):
         name = unified(file.relative_to(folder).with_suffix("").as_posix())
-        if name in found:
-            raise DataError(f"{file}: has the same name as {found[name].name}. Rename or remove one of the two.")
-        found[name] = file
-    return dict(sorted(found.items()))
+        if name in pictures:
+            raise DataError(f"{file}: has the same name as {pictures[name].name}. Rename or remove one of the two.")
+        pictures[name] = file
+    return dict(sorted(pictures.items()))
 
 
-def pair_folders(images: Path, masks: Path, mask_suffix: str = "") -> Pairs:
+def pair_folders(image_folder: Path, mask_folder: Path, mask_suffix: str = "") -> Pairs:
     """Pairs by path relative to the two folders without the suffix: images/a/1.jpg with masks/a/1.png.
 
     Args:
@@ -55,23 +55,38 @@ def pair_folders(images: Path, masks: Path, mask_suffix: str = "") -> Pairs:
     Raises:
         DataError: two files have the same name but for the suffix.
     """
-    found, drawn, mask_suffix = list_pictures(images), list_pictures(masks), unified(mask_suffix)
-    if images.resolve() == masks.resolve():
-        found = {name: file for name, file in found.items() if not (mask_suffix and name.endswith(mask_suffix))}
-        drawn = {name: file for name, file in drawn.items() if name not in found}
-    if not found:
-        return Pairs([], f"{images}: no images in it. Known are {', '.join(IMAGE_SUFFIXES)}.", tuple(drawn.values()))
+    images, masks, mask_suffix = list_pictures(image_folder), list_pictures(mask_folder), unified(mask_suffix)
+    if image_folder.resolve() == mask_folder.resolve():
+        images = {name: file for name, file in images.items() if not (mask_suffix and name.endswith(mask_suffix))}
+        masks = {name: file for name, file in masks.items() if name not in images}
+    if not images:
+        known = ", ".join(IMAGE_SUFFIXES)
+        return Pairs([], f"{image_folder}: no images in it. Known are {known}.", tuple(masks.values()))
+    return pair_names(images, masks, mask_folder, mask_suffix)
+
+
+def pair_names(
+    images: Mapping[str, Path], masks: Mapping[str, Path], mask_folder: Path, mask_suffix: str = "", where: str = ""
+) -> Pairs:
+    """Pairs each image with the mask of its name and the suffix.
+
+    Args:
+        images, masks: by name.
+        mask_folder: where the user is told that a mask is missing.
+        where: what lists the images, such as " in train.txt", for the same message.
+    """
     samples = []
-    for name, file in found.items():
-        mask = drawn.pop(name + mask_suffix, None)
+    spare = dict(masks)
+    for name, file in images.items():
+        mask = spare.pop(name + mask_suffix, None)
         samples.append(Sample(name, str(file), mask and str(mask)))
     missing = [sample for sample in samples if sample.label is None]
     problem = ""
     if missing:
-        expected = masks / f"{missing[0].name}{mask_suffix}.png"
-        problem = f"{missing[0].image}: its mask {expected} is missing ({len(missing)} of {len(samples)} images lack"
-        problem += f" their mask).{_near(missing, drawn)}"
-    return Pairs(samples, problem, tuple(drawn.values()))
+        count = f"{len(missing)} of {len(samples)} images{where} lack their mask"
+        expected = mask_folder / f"{missing[0].name}{mask_suffix}.png"
+        problem = f"{missing[0].image}: its mask {expected} is missing ({count}).{_near(missing, spare)}"
+    return Pairs(samples, problem, tuple(spare.values()))
 
 
 def read_table(path: Path) -> dict[str, Pairs]:
@@ -123,7 +138,7 @@ def _name(file: str, folder: Path) -> str:
     return unified(within.with_suffix("").as_posix())
 
 
-def _near(missing: Sequence[Sample], masks: dict[str, Path]) -> str:
+def _near(missing: Sequence[Sample], masks: Mapping[str, Path]) -> str:
     """A sentence on the masks that could be the right ones, among those of no image."""
     name = missing[0].name
     for mask, file in masks.items():

@@ -14,10 +14,10 @@ from acfnet_tf.data.sample import Piece
 from acfnet_tf.errors import DataError
 
 HEADER, FOOTER = 12, 4
-"""Bytes around each record: its length (8) and the checksum of that (4); the checksum of its content."""
+"""How many bytes surround a record: its length (8) and the checksum of that (4); the checksum of its content."""
 
 PARTIAL = ".partial"
-"""Added to the names of files that are being written."""
+"""What is added to the names of files that are being written."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Record:
         return stored.bytes_list.value[0]
 
     def piece(self, feature: str) -> Piece:
-        """The same as a piece of the file.
+        """Where in the file that is.
 
         Raises:
             DataError: as `value`.
@@ -110,7 +110,7 @@ def write_record(writer: tf.io.TFRecordWriter, path: str, start: int, values: Ma
 
 
 def replace_file(path: str, text: str) -> None:
-    """Like `acfnet_tf.files.write_atomically`, for anything that `tf.io.gfile` writes.
+    """Does as `acfnet_tf.files.write_atomically`, for anything that `tf.io.gfile` writes.
 
     Raises:
         tf.errors.OpError: it cannot be written.

@@ -7,6 +7,7 @@ DIR/manifest.json holds the classes and where each image and mask lies, so that 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import json
@@ -22,7 +23,7 @@ from tqdm import tqdm
 
 from acfnet_tf.config import DataConfig
 from acfnet_tf.data.classes import ClassSet
-from acfnet_tf.data.sample import DataSource, Piece, Sample, fingerprint, read_bytes
+from acfnet_tf.data.sample import PARTS, DataSource, Piece, Sample, fingerprint, read_bytes
 from acfnet_tf.errors import DataError
 from acfnet_tf.files import check_utf_8
 from acfnet_tf.importers.class_search import find_classes
@@ -31,23 +32,17 @@ from acfnet_tf.importers.records import PARTIAL, replace_file, write_record
 FORMAT = "acfnet_tf shards 1"
 MANIFEST = "manifest.json"
 ENTRY = ".json"
-"""Added to a shard's name: the file that holds its part of the manifest until all shards are written."""
+"""What is added to a shard's name: this file holds its part of the manifest until all shards are written."""
 
 
 class _Shard(NamedTuple):
-    """A shard to write.
-
-    Attributes:
-        file: its name.
-        samples: what it holds.
-        size: of their files, in bytes.
-        source: checksum of the samples' names and of the fingerprints of their files.
-    """
+    """A shard to write: the name of its file, what it holds, and how many bytes the samples' files have."""
 
     file: str
     samples: tuple[Sample, ...]
     size: int
     source: str
+    """Checksum of the samples' names and of the fingerprints of their files."""
 
 
 def write_shards(
@@ -56,8 +51,6 @@ def write_shards(
     """Writes splits of a data set as shards. What an interrupted call has finished is not written again.
 
     Args:
-        source: the data set.
-        splits: of it.
         output: folder; anything `tf.io.gfile` writes, such as "gs://bucket/data".
         shard_megabytes: a shard is full before it would be larger; how many there are follows from the data alone.
         progress: show a bar, in a terminal.
@@ -76,21 +69,17 @@ def write_shards(
         tf.io.gfile.makedirs(output)
         present = {name.rstrip("/") for name in tf.io.gfile.listdir(output)}
         old = _read_manifest(output) if MANIFEST in present else {"splits": {}}
-        finished = _finished(output, old, plan, present, source.classes)
-        entries = {}
-        total, done = (
-            sum(shard.size for shard in each) for each in (shards, [s for s in shards if s.file in finished])
-        )
+        entries = _finished(output, old, plan, present, source.classes)
+        done = sum(shard.size for shard in shards if shard.file in entries)
         options = {"unit": "B", "unit_scale": True, "disable": not progress or None}
-        with tqdm(desc="Writing shards", total=total, initial=done, **options) as bar:
+        with tqdm(desc="Writing shards", total=sum(shard.size for shard in shards), initial=done, **options) as bar:
             for shard in shards:
-                if shard.file in finished:
-                    entries[shard.file] = finished[shard.file]
-                    continue
-                entries[shard.file] = _write_shard(output, shard)
-                bar.update(shard.size)
+                if shard.file not in entries:
+                    entries[shard.file] = _write_shard(output, shard)
+                    bar.update(shard.size)
         written = {split: [entries[shard.file] for shard in planned] for split, planned in plan.items()}
-        content = {"format": FORMAT, "data": source.name, "classes": _classes_to_json(source.classes)}
+        classes = dataclasses.asdict(source.classes) | {"values": [*source.classes.values.items()]}
+        content = {"format": FORMAT, "data": source.name, "classes": classes}
         replace_file(manifest, json.dumps(content | {"splits": old["splits"] | written}))
         for shard in shards:
             with contextlib.suppress(tf.errors.NotFoundError):
@@ -125,8 +114,8 @@ def open_shards(config: DataConfig, data_dir: str, classes: ClassSet | None) -> 
 
 def _list_samples(root: str, splits: dict[str, list[dict[str, Any]]], split: str) -> list[Sample]:
     """The samples of a split, whose shards are all there and of the right size."""
-    if split not in splits and split == "trainval" and {"train", "val"} <= splits.keys():
-        return [sample for part in ("train", "val") for sample in _list_samples(root, splits, part)]
+    if split not in splits and {*PARTS.get(split, (split,))} <= splits.keys():
+        return [sample for part in PARTS[split] for sample in _list_samples(root, splits, part)]
     if split not in splits:
         raise DataError(f"{root}: no split {split!r}. There are: {', '.join(splits)}.")
     samples = []
@@ -175,23 +164,20 @@ def _finished(
         if shard.file + ENTRY in present:
             with tf.io.gfile.GFile(os.path.join(output, shard.file + ENTRY)) as file:
                 entries[shard.file] = json.loads(file.read())
-    own = {MANIFEST, MANIFEST + PARTIAL, *entries}
-    own |= {shard.file + ending for shard in shards for ending in (ENTRY, ENTRY + PARTIAL, PARTIAL)}
-    changed = [
-        shard.file for shard in shards if entries.get(shard.file, {}).get("source", shard.source) != shard.source
-    ]
-    renamed = any(
-        [entry["file"] for entry in old["splits"].get(split, [])] not in ([], [shard.file for shard in planned])
-        for split, planned in plan.items()
-    )
-    if renamed or old.get("classes", classes) != classes:
-        changed.append(MANIFEST)
+    known = {MANIFEST, MANIFEST + PARTIAL, *entries}
+    known |= {shard.file + ending for shard in shards for ending in (ENTRY, ENTRY + PARTIAL, PARTIAL)}
     # Hidden files are the desktop's, or counts that were kept beside shards in use.
-    foreign = sorted(name for name in present - own if not name.startswith("."))
-    if foreign or changed:
+    wrong = sorted(name for name in present - known if not name.startswith("."))
+    wrong += [shard.file for shard in shards if shard.file in entries and entries[shard.file]["source"] != shard.source]
+    for split, planned in plan.items():
+        if old["splits"].get(split) and [entry["file"] for entry in old["splits"][split]] != [s.file for s in planned]:
+            wrong.append(MANIFEST)
+    if old.get("classes", classes) != classes:
+        wrong.append(MANIFEST)
+    if wrong:
         raise DataError(
-            f"{output}: {(foreign + changed)[0]} there is not of this data, or the data have changed since."
-            " Give another folder (--output=DIR), or delete this one."
+            f"{output}: {wrong[0]} there is not of this data, or the data have changed since. Give another folder"
+            " (--output=DIR), or delete this one."
         )
     return {file: entry for file, entry in entries.items() if _size(os.path.join(output, file)) == entry["bytes"]}
 
@@ -209,7 +195,7 @@ def _write_shard(output: str, shard: _Shard) -> dict[str, Any]:
             end = record.end
             rows.append([sample.name, *(place for key in list(values)[1:] for place in record.piece(key)[1:])])
     entry = {"file": shard.file, "bytes": end, "source": shard.source, "samples": rows}
-    # The entry first: a shard without one is somebody else's.
+    # The entry comes first: a shard without one is somebody else's.
     replace_file(path + ENTRY, json.dumps(entry))
     tf.io.gfile.rename(path + PARTIAL, path, overwrite=True)
     return entry
@@ -223,7 +209,8 @@ def _read_manifest(root: str) -> dict[str, Any]:
             content = json.loads(file.read())
         if content["format"] != FORMAT:
             raise DataError(f"{path}: is of the form {content['format']!r}, this version reads {FORMAT!r}.")
-        return content | {"classes": _classes_from_json(content["classes"])}
+        names, colors, values, coding = (content["classes"][key] for key in ("names", "colors", "values", "coding"))
+        return content | {"classes": ClassSet(tuple(names), tuple(map(tuple, colors)), dict(values), coding)}
     except tf.errors.NotFoundError as error:
         raise DataError(
             f"{path}: no such file. --mode=prepare_data --output={shlex.quote(root)} writes it, last of"
@@ -235,21 +222,8 @@ def _read_manifest(root: str) -> dict[str, Any]:
         raise DataError(f"{path}: damaged, or not the manifest of shards. Copy it again.") from error
 
 
-def _classes_to_json(classes: ClassSet) -> dict[str, Any]:
-    return {
-        "names": classes.names,
-        "colors": classes.colors,
-        "values": [*classes.values.items()],
-        "coding": classes.coding,
-    }
-
-
-def _classes_from_json(tree: dict[str, Any]) -> ClassSet:
-    return ClassSet(tuple(tree["names"]), tuple(map(tuple, tree["colors"])), dict(tree["values"]), tree["coding"])
-
-
 def _size(path: str) -> int | None:
-    """In bytes; None where there is no such file."""
+    """The size of a file in bytes; None where there is no such file."""
     try:
         return tf.io.gfile.stat(path).length
     except tf.errors.NotFoundError:

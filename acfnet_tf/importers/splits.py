@@ -9,7 +9,7 @@ from pathlib import Path
 
 from acfnet_tf.config import DataConfig
 from acfnet_tf.data.classes import ClassSet
-from acfnet_tf.data.sample import DataSource, Sample
+from acfnet_tf.data.sample import PARTS, DataSource, Sample
 from acfnet_tf.errors import DataError
 from acfnet_tf.importers.class_search import find_classes
 from acfnet_tf.importers.pairs import Pairs
@@ -37,12 +37,12 @@ def open_splits(
     Raises:
         DataError: the classes cannot be found out.
     """
-    needing_masks = {"train", "val", "trainval", config.train_split, config.val_split}
+    needing_masks = {"train", "val", *PARTS, config.train_split, config.val_split}
 
     def list_samples(split: str) -> list[Sample]:
         if split not in splits:
-            there = ", ".join(splits)
-            raise DataError(f"{root}: no split {split!r}. There are: {there} (data.train_split, data.val_split).")
+            names = ", ".join(splits)
+            raise DataError(f"{root}: no split {split!r}. There are: {names} (data.train_split, data.val_split).")
         samples, problem, _ = splits[split]
         if problem and (split in needing_masks or not samples):
             raise DataError(problem)
@@ -80,8 +80,8 @@ def split_by_name(pairs: Pairs, val_fraction: float, where: Path) -> dict[str, P
         if pairs.samples and not samples:
             problem = (
                 f"{where}: none of its {len(pairs.samples)} images is in {split} at data.val_fraction={val_fraction}."
+                " Set another one, or lay out train and val yourself (folders, or a column split of a CSV file)."
             )
-            problem += " Set another one, or lay out train and val yourself (folders, or a column split of a CSV file)."
         return Pairs(samples, problem)
 
     return {
@@ -92,20 +92,18 @@ def split_by_name(pairs: Pairs, val_fraction: float, where: Path) -> dict[str, P
 
 
 def named_splits(listed: dict[str, Pairs], where: Path) -> dict[str, Pairs]:
-    """The splits under their usual names, and "trainval"."""
+    """The splits under their usual names, and those that are made of them."""
     splits: dict[str, Pairs] = {}
     for name, pairs in listed.items():
         usual = SPLIT_NAMES.get(name.lower(), name)
         if usual in splits:
             raise DataError(f"{where}: {usual} is there twice, once as {name}. Rename one of the two.")
         splits[usual] = pairs
-    if {"train", "val"} <= splits.keys() and "trainval" not in splits:
-        train, val = splits["train"], splits["val"]
-        parts = {"train": train.samples, "val": val.samples}
-        if {sample.name for sample in train.samples} & {sample.name for sample in val.samples}:
-            parts = {
-                split: [sample._replace(name=f"{split}/{sample.name}") for sample in samples]
-                for split, samples in parts.items()
-            }
-        splits["trainval"] = Pairs([*parts["train"], *parts["val"]], train.problem or val.problem)
+    for whole, parts in PARTS.items():
+        if {*parts} <= splits.keys() and whole not in splits:
+            samples = [sample for part in parts for sample in splits[part].samples]
+            if len({sample.name for sample in samples}) < len(samples):
+                samples = [s._replace(name=f"{part}/{s.name}") for part in parts for s in splits[part].samples]
+            problems = [splits[part].problem for part in parts if splits[part].problem]
+            splits[whole] = Pairs(samples, problems[0] if problems else "")
     return splits

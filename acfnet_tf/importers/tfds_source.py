@@ -18,8 +18,8 @@ from tqdm import tqdm
 from acfnet_tf.config import DataConfig
 from acfnet_tf.data.cityscapes import CITYSCAPES
 from acfnet_tf.data.classes import IGNORED, ClassSet, default_colors
-from acfnet_tf.data.sample import DataSource, Piece, Sample
-from acfnet_tf.errors import DataError
+from acfnet_tf.data.sample import PARTS, DataSource, Piece, Sample
+from acfnet_tf.errors import DataError, first_line
 from acfnet_tf.importers.class_search import find_classes
 from acfnet_tf.importers.counts import CACHE_FOLDER
 from acfnet_tf.importers.records import read_records, replace_file
@@ -32,12 +32,7 @@ LOST_AND_FOUND = ClassSet(
     names=("free", "obstacle"),
     colors=((128, 64, 128), (0, 0, 142)),
     # What can be driven over (31, 33, 34, 36–39) is ignored, as in the data set's own trainIds.
-    values={
-        0: IGNORED,
-        1: 0,
-        **dict.fromkeys(range(2, 44), 1),
-        **dict.fromkeys((31, 33, 34, *range(36, 40)), IGNORED),
-    },
+    values={1: 0} | dict.fromkeys(range(2, 44), 1) | dict.fromkeys((0, 31, 33, 34, *range(36, 40)), IGNORED),
 )
 PETS = ClassSet(("pet", "background", "border"), default_colors(3), {1: 0, 2: 1, 3: 2})
 
@@ -60,13 +55,14 @@ LAYOUTS = {
     "lost_and_found": Layout("image_left", "segmentation_label", LOST_AND_FOUND),
     "oxford_iiit_pet": Layout("image", "segmentation_mask", PETS),
 }
+_ADE20K = "unpack ADEChallengeData2016.zip and set data.format=ade20k"
 INSTEAD = {
-    "ade20k": "unpack ADEChallengeData2016.zip and set data.format=ade20k",
-    "scene_parse150": "unpack ADEChallengeData2016.zip and set data.format=ade20k",
+    "ade20k": _ADE20K,
+    "scene_parse150": _ADE20K,
     "voc": "unpack VOCtrainval_11-May-2012.tar and set data.format=voc",
 }
-"""Data sets without masks of classes in TFDS. scene_parse150 has instances of 100 kinds of objects, not ADE20K's 150
-classes."""
+"""What to do for data sets of which TFDS has no masks of classes. scene_parse150 has instances of 100 kinds of objects,
+not ADE20K's 150 classes."""
 
 
 def open_tfds(config: DataConfig, data_dir: str | None, classes: ClassSet | None) -> DataSource:
@@ -91,7 +87,7 @@ def open_tfds(config: DataConfig, data_dir: str | None, classes: ClassSet | None
         def list_masks() -> list[Piece]:
             return [sample.label for split in (config.train_split, config.val_split) for sample in list_samples(split)]
 
-        classes, note = find_classes(config, Path(folder), list_masks, _own_classes(builder, mask))
+        classes, note = find_classes(config, Path(folder), list_masks, _classes_of(builder, mask))
         notes += [note] if note else []
     return DataSource(
         f"TFDS {builder.info.full_name} in {folder}",
@@ -105,7 +101,7 @@ def open_tfds(config: DataConfig, data_dir: str | None, classes: ClassSet | None
 
 def _find_builder(name: str | None, data_dir: str | None) -> tfds.core.DatasetBuilder:
     """The builder of a data set that is prepared, or whose code TFDS has."""
-    import tensorflow_datasets as tfds  # takes a second, and is noisy
+    import tensorflow_datasets as tfds  # This import takes a second, and is noisy.
 
     if not name:
         raise DataError("data.format=tfds wants data.name=NAME, such as cityscapes or oxford_iiit_pet.")
@@ -117,7 +113,7 @@ def _find_builder(name: str | None, data_dir: str | None) -> tfds.core.DatasetBu
     except tfds.core.DatasetNotFoundError as error:
         known = suggest(base, sorted({*tfds.list_builders(with_community_datasets=False)}))
         raise DataError(f"data.name={name}: no such data set in TFDS, and none is prepared. {known}") from error
-    except Exception as error:  # TFDS has no common error for wrong configurations and versions
+    except Exception as error:  # TFDS has no common error for wrong configurations and versions.
         configs = ", ".join(tfds.builder_cls(base).builder_configs) or "none"
         raise DataError(f"data.name={name}: cannot be opened. Configurations of {base} are: {configs}.") from error
 
@@ -129,7 +125,7 @@ def _find_features(builder: tfds.core.DatasetBuilder, config: DataConfig) -> tup
     features = builder.info.features
     images = {name: item.shape[-1] for name, item in features.items() if isinstance(item, tfds.features.Image)}
     layout = LAYOUTS.get(builder.name)
-    found = []
+    names = []
     for setting, channels, chosen, known in (
         ("image_feature", 3, config.image_feature, layout and layout.image),
         ("mask_feature", 1, config.mask_feature, layout and layout.mask),
@@ -141,8 +137,8 @@ def _find_features(builder: tfds.core.DatasetBuilder, config: DataConfig) -> tup
             wanted = f"there is no image feature {name!r}" if name else f"which feature is it? Set data.{setting}=NAME"
             lack = "" if chosen or fitting else " A set without masks cannot be learned from."
             raise DataError(f"data.name={config.name}, {setting}: {wanted}. Image features: {present}.{lack}")
-        found.append(name)
-    return found[0], found[1]
+        names.append(name)
+    return names[0], names[1]
 
 
 def _prepare(builder: tfds.core.DatasetBuilder) -> None:
@@ -151,16 +147,14 @@ def _prepare(builder: tfds.core.DatasetBuilder) -> None:
     if not builder.info.splits:
         try:
             builder.download_and_prepare()
-        except Exception as error:  # of any kind: network, disk, archives
+        except Exception as error:  # network, disk and archives each raise their own
             if builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
                 steps = " ".join(builder.MANUAL_DOWNLOAD_INSTRUCTIONS.split())
                 reason = f"needs files in {root}/downloads/manual, as they were downloaded: {steps}"
             else:
-                command = f"tfds build {builder.info.full_name.rpartition('/')[0]} --data_dir=DIR"
-                reason = (
-                    f"could not be downloaded and prepared. Where there is a network, {command}; copy DIR to {root}"
-                )
-            raise DataError(f"TFDS {name}: {reason} ({_first_line(error)})") from error
+                command = f"tfds build {name.rpartition('/')[0]} --data_dir=DIR"
+                reason = f"could not be downloaded and prepared. With a network, {command}; copy DIR to {root}"
+            raise DataError(f"TFDS {name}: {reason} ({first_line(error).rstrip(':.')})") from error
     if not builder.info.splits:
         raise DataError(f"{builder.data_dir}: not prepared completely. Delete this folder.")
     file_format = builder.info.file_format.value
@@ -171,11 +165,11 @@ def _prepare(builder: tfds.core.DatasetBuilder) -> None:
         )
 
 
-def _own_classes(builder: tfds.core.DatasetBuilder, mask: str) -> ClassSet | None:
+def _classes_of(builder: tfds.core.DatasetBuilder, mask: str) -> ClassSet | None:
     """The classes as this module or the data set itself names them."""
     if builder.name in LAYOUTS and LAYOUTS[builder.name].mask == mask:
         return LAYOUTS[builder.name].classes
-    names = tuple(getattr(builder.info.features[mask], "names", None) or ())  # of a LabeledImage
+    names = tuple(getattr(builder.info.features[mask], "names", None) or ())  # A LabeledImage has them.
     return ClassSet(names, default_colors(len(names)), {i: i for i in range(len(names))}) if names else None
 
 
@@ -187,15 +181,16 @@ def _val_split(builder: tfds.core.DatasetBuilder) -> str | None:
 def _list_samples(builder: tfds.core.DatasetBuilder, image: str, mask: str, split: str) -> list[Sample]:
     """The samples of a split, or of a part such as "train[:80%]", in the order of TFDS's files."""
     splits, spec = builder.info.splits, split
-    if spec == "trainval" and spec not in splits:
-        spec = "train+val"
+    if spec not in splits:
+        spec = "+".join(PARTS.get(spec, (spec,)))
     if "val" not in splits:
         spec = re.sub(r"\bval\b", _val_split(builder) or "val", spec)
     try:
         parts = splits[spec].file_instructions
-    except (KeyError, ValueError, AssertionError, NotImplementedError) as error:  # the last is TFDS's for "all[:9%]"
+    except (KeyError, ValueError, AssertionError, NotImplementedError) as error:  # TFDS raises the last for "all[:9%]"
+        reason = first_line(error).rstrip(":.")
         raise DataError(
-            f"{builder.data_dir}: no split {split!r} ({_first_line(error)}). There are: {', '.join(splits)};"
+            f"{builder.data_dir}: no split {split!r} ({reason}). There are: {', '.join(splits)};"
             " data.train_split and data.val_split may be parts of one, such as train[:90%] and train[90%:]."
         ) from error
     index = functools.partial(_index_file, builder, image, mask)
@@ -225,13 +220,12 @@ def _index_file(
     try:
         status = tf.io.gfile.stat(path)
     except tf.errors.OpError as error:
-        raise DataError(
-            f"{path}: cannot be read ({error.message or 'no such file'}). Prepare the set again."
-        ) from error
-    print_ = [status.length, status.mtime_nsec]
+        reason = error.message or "no such file"
+        raise DataError(f"{path}: cannot be read ({reason}). Prepare the set again.") from error
+    stamp = [status.length, status.mtime_nsec]
     with contextlib.suppress(tf.errors.OpError, ValueError, KeyError), tf.io.gfile.GFile(cache) as file:
         known = json.loads(file.read())
-        if known["fingerprint"] == print_:
+        if known["fingerprint"] == stamp:
             return known["records"]
     title = next((name for name in NAME_FEATURES if name in builder.info.features), None)
     records = []
@@ -240,11 +234,7 @@ def _index_file(
         records.append([name, *record.piece(image)[1:], *record.piece(mask)[1:]])
     if len(records) != num_records:
         raise DataError(f"{path}: cut off, {len(records)} of {num_records} records are there. Prepare the set again.")
-    with contextlib.suppress(tf.errors.OpError):  # a read-only folder is indexed each time
+    with contextlib.suppress(tf.errors.OpError):  # A read-only folder is indexed each time.
         tf.io.gfile.makedirs(folder)
-        replace_file(cache, json.dumps({"fingerprint": print_, "records": records}))
+        replace_file(cache, json.dumps({"fingerprint": stamp, "records": records}))
     return records
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(":.")

@@ -15,11 +15,11 @@ from pathlib import Path
 from acfnet_tf.config import DataConfig
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.listing import unified
-from acfnet_tf.data.sample import DataSource, Sample, read_text
+from acfnet_tf.data.sample import DataSource, read_text
 from acfnet_tf.errors import DataError
-from acfnet_tf.importers.pairs import Pairs, list_pictures
+from acfnet_tf.importers.pairs import Pairs, list_pictures, pair_names
+from acfnet_tf.importers.presets import VOC
 from acfnet_tf.importers.splits import named_splits, open_splits
-from acfnet_tf.importers.voc_classes import VOC
 
 IMAGES, MASKS, MORE_MASKS, LISTS = "JPEGImages", "SegmentationClass", "SegmentationClassAug", "ImageSets/Segmentation"
 
@@ -53,18 +53,13 @@ def _pair(file: Path, images: dict[str, Path], mask_folder: Path, masks: dict[st
     """The images that a list names, with their masks."""
     names = _read_list(file)
     absent = [name for name in names if name not in images]
-    if absent or not names:
-        reason = (
-            f"{absent[0]} is not in {IMAGES} (nor are {len(absent) - 1} others of {len(names)})" if absent else "empty"
-        )
-        return Pairs([], f"{file}: {reason}.")
-    samples = [Sample(name, str(images[name]), str(masks[name]) if name in masks else None) for name in names]
-    missing = [sample for sample in samples if not sample.label]
-    problem = ""
-    if missing:
-        problem = f"{missing[0].image}: its mask {mask_folder / missing[0].name}.png is missing"
-        problem += f" ({len(missing)} of the {len(samples)} images in {file.name} lack their mask)."
-    return Pairs(samples, problem)
+    if absent:
+        others = f"nor are {len(absent) - 1} others of {len(names)}"
+        return Pairs([], f"{file}: {absent[0]} is not in {IMAGES} ({others}).")
+    if not names:
+        return Pairs([], f"{file}: empty.")
+    drawn = {name: masks[name] for name in names if name in masks}
+    return pair_names({name: images[name] for name in names}, drawn, mask_folder, where=f" in {file.name}")
 
 
 def _read_list(file: Path) -> list[str]:

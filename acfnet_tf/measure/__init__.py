@@ -1,0 +1,1 @@
+"""What training a network takes: operations and memory."""

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from acfnet_tf.backbones import READY_MADE
+from acfnet_tf import heads
+from acfnet_tf.backbones.segformer import SEGFORMERS
 from acfnet_tf.models.acfnet import ACFNet
 from acfnet_tf.tables import markdown_table
 
@@ -24,18 +25,9 @@ HEADS = "coarse and fine heads"
 RESIZING = "resizing of logits"
 PARTS = (BACKBONE, CONTEXT, REDUCTION, FUSION, REST_OF_ACF, AUXILIARY, HEADS, RESIZING)
 
-LAYERS = {
-    "normalization": BACKBONE,
-    "aspp": CONTEXT,
-    "psp": CONTEXT,
-    "aux_conv": AUXILIARY,
-    "aux_logits": AUXILIARY,
-    "coarse_logits": HEADS,
-    "fine_logits": HEADS,
-    "aux_upsampled": RESIZING,
-    "coarse_upsampled": RESIZING,
-    "fine_upsampled": RESIZING,
-}
+LAYERS = {"normalization": BACKBONE, "aspp": CONTEXT, "psp": CONTEXT, f"{heads.AUX}_conv": AUXILIARY}
+LAYERS |= {f"{head}_logits": AUXILIARY if head == heads.AUX else HEADS for head in heads.HEADS}
+LAYERS |= {f"{head}_upsampled": RESIZING for head in heads.HEADS}
 """The part to which a layer belongs; those of the ACF module are told apart below, and all others are a base's."""
 
 ALIASES = ("ExpandDims", "Identity", "IdentityN", "Reshape", "Squeeze")
@@ -127,20 +119,20 @@ def _trace_training(model: ACFNet, size: tuple[int, int]) -> tuple[list[tf.Opera
     needed = _needed_for(graph.outputs)
     backward = [operation for operation in graph.get_operations()[len(forward) :] if operation in needed]
     read = [tensor for operation in backward for tensor in operation.inputs]
-    memory = {_without_aliases(tensor).ref() for tensor in read}  # results, hence logits, are read by an Identity
+    memory = {_without_aliases(tensor).ref() for tensor in read}  # An Identity reads the results, hence the logits.
     made = {tensor.ref() for operation in forward for tensor in operation.outputs}
     return forward, [reference.deref() for reference in memory & made]
 
 
 def _needed_for(results: Iterable[tf.Tensor]) -> set[tf.Operation]:
     """All operations that are executed for these results; others, such as gradients of constants, are pruned."""
-    found, waiting = set(), [tensor.op for tensor in results]
+    needed, waiting = set(), [tensor.op for tensor in results]
     while waiting:
         operation = waiting.pop()
-        if operation not in found:
-            found.add(operation)
+        if operation not in needed:
+            needed.add(operation)
             waiting += [*operation.control_inputs, *(tensor.op for tensor in operation.inputs)]
-    return found
+    return needed
 
 
 def _without_aliases(tensor: tf.Tensor) -> tf.Tensor:
@@ -172,7 +164,7 @@ def _part(model: ACFNet, scopes: Sequence[str], of_weights: bool) -> str:
         return REDUCTION if of_weights and inner[:1] in (["class_centers"], ["class_attention"]) else REST_OF_ACF
     if layer in LAYERS:
         return LAYERS[layer]
-    return CONTEXT if model.backbone in READY_MADE and layer not in model.backbone_layers else BACKBONE
+    return CONTEXT if model.backbone in SEGFORMERS and layer not in model.backbone_layers else BACKBONE
 
 
 def multiply_adds_of(operation: tf.Operation) -> int:

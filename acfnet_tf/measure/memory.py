@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from pathlib import Path
 
@@ -22,7 +23,7 @@ micro-batches, and working space; one more each with mixed precision and with re
 has the measurements behind these numbers."""
 
 USABLE = 0.9
-"""Share of the available memory that is planned for."""
+"""The fraction of the available memory that is planned for."""
 
 
 def choose_micro_batch(
@@ -34,9 +35,7 @@ def choose_micro_batch(
     the same.
 
     Args:
-        model: of the training.
-        experiment: resolved.
-        workers: agree on what the smallest of their devices can hold.
+        workers: they agree on what the smallest of their devices can hold.
         recorded: the micro-batch of the run that is continued.
 
     Returns:
@@ -85,6 +84,7 @@ def choose_micro_batch(
 
 
 def _how(micro_batch: int, train: TrainConfig) -> str:
+    """How the batch goes through, for the user."""
     if micro_batch == train.batch_size:
         return f" The batch of {train.batch_size} goes through at once."
     again = "; bootstrapping first looks at the whole batch, in a forward pass of its own" if train.loss.ohem else ""
@@ -104,20 +104,18 @@ def training_bytes(model: ACFNet, size: tuple[int, int], rematerialize: bool = F
 
 
 def _available_bytes(workers: Workers) -> float:
-    """Of one replica's device: the limit of a GPU, or its share of the main memory (within this control group)."""
+    """Bytes on one replica's device: the limit of a GPU, or its part of the main memory (within this control group)."""
     devices = workers.strategy.extended.worker_devices
     if "GPU" in devices[0]:
-        # TensorFlow says a GPU's limit only here.
+        # Nowhere else does TensorFlow say a GPU's limit.
         from tensorflow.python.client import device_lib
 
         return min(device.memory_limit for device in device_lib.list_local_devices() if device.device_type == "GPU")
     available = psutil.virtual_memory().available
     group = Path("/sys/fs/cgroup")
-    try:
+    with contextlib.suppress(OSError, ValueError):  # There are no control groups, or the limit is "max".
         limit = int((group / "memory.max").read_text()) - int((group / "memory.current").read_text())
         available = min(available, limit)
-    except (OSError, ValueError):  # no control groups, or "max": no limit
-        pass
     hosts = [address.rpartition(":")[0] for address in workers.addresses]
     return available / len(devices) / hosts.count(hosts[workers.index])
 

@@ -19,7 +19,7 @@ from acfnet_tf.pretrained.keras_resnet import layers_of
 
 
 def is_keras_file(path: Path) -> bool:
-    """By the content, whatever the name: HDF5, or a zip file as `keras.Model.save` makes them.
+    """Whether the content, whatever the file's name, is HDF5 or a zip file as `keras.Model.save` makes them.
 
     Raises:
         UserError: the file cannot be read, or is cut off, so that it is a file of nothing.
@@ -27,23 +27,23 @@ def is_keras_file(path: Path) -> bool:
     zipped = is_zip(path)
     if path.suffix == ".keras" and not zipped:
         raise UserError(f"{path} is no .keras file, or cut off: copy it again")
-    if zipped:
-        with zipfile.ZipFile(path) as archive:
-            return "config.json" in archive.namelist()
-    return h5py.is_hdf5(path)
+    if not zipped:
+        return h5py.is_hdf5(path)
+    with zipfile.ZipFile(path) as archive:
+        return "config.json" in archive.namelist()
 
 
 def read_keras_file(
     path: Path, original: Callable[[], keras.Model], in_order: bool = False
 ) -> dict[str, list[np.ndarray]]:
-    """{layer: its weights}. Code in the file is not run.
+    """Reads {layer: its weights}. Code in the file is not run.
 
     Args:
-        path: of a file of which `is_keras_file` is true.
+        path: `is_keras_file` is true of it.
         original: makes the network without its classifier, for `.weights.h5` files: they number layers without naming
             them.
-        in_order: of the layers goes for `.h5` files of earlier days as well, as in Keras itself: names of some networks
-            have changed since.
+        in_order: the order of layers counts in `.h5` files of earlier days as well, as in Keras itself: names of some
+            networks have changed since.
 
     Raises:
         UserError: it is damaged, or not of the original.
@@ -57,13 +57,13 @@ def read_keras_file(
             if legacy and not in_order:
                 return _named_layers(group)
         model = original()
-        with warnings.catch_warnings():  # of what is missing, at length, before Keras raises an error
+        with warnings.catch_warnings():  # Keras warns at length of what is missing before it raises an error.
             warnings.simplefilter("ignore")
             _with_suffix(path, ".h5" if legacy else ".weights.h5", model.load_weights)
         return layers_of(model)
     except UserError:
         raise
-    except Exception as error:  # Keras raises nearly every kind: ValueError, TypeError, OSError, KeyError
+    except Exception as error:  # Keras raises nearly every kind: ValueError, TypeError, OSError, KeyError.
         if why := system_reason(error):
             raise UserError(f"cannot read the weights in {path}: {why}") from error
         reason = first_line(error).partition(". ")[0]
@@ -80,7 +80,7 @@ def is_whole(path: Path) -> bool:
 
 
 def _with_suffix(path: Path, suffix: str, read: Callable, **options: object) -> object:
-    """Keras goes by a file's name, so that a file of another name is read under one that tells what it is."""
+    """Reads a file of any name under one that tells what it is, as Keras goes by a file's name."""
     if path.name.partition(".")[2] == suffix[1:]:
         return read(path, **options)
     with tempfile.TemporaryDirectory() as folder:
@@ -88,7 +88,7 @@ def _with_suffix(path: Path, suffix: str, read: Callable, **options: object) -> 
 
 
 def _named_layers(group: h5py.Group) -> dict[str, list[np.ndarray]]:
-    """The layout of earlier days: a group per layer, and the order in attributes."""
+    """Reads the layout of earlier days: a group per layer, and the order in attributes."""
     return {
         layer: [np.asarray(group[layer][weight]) for weight in _texts(group[layer], "weight_names")]
         for layer in _texts(group, "layer_names")

@@ -54,14 +54,14 @@ def read_torch_file(path: str | Path) -> dict[str, np.ndarray]:
         raise UserError(f"cannot read the weights {path}: {error.strerror or error}") from error
     except MemoryError as error:
         raise UserError(f"cannot read the weights {path}: not enough memory") from error
-    except Exception as error:  # damaged bytes make pickle, zipfile and NumPy raise whatever there is
+    except Exception as error:  # Damaged bytes make pickle, zipfile and NumPy raise whatever there is.
         detail = textwrap.shorten(ascii(str(error))[1:-1], 100) or type(error).__name__
         raise UserError(f"{path} is cut off, damaged or of an unknown kind ({detail}): download it again") from error
 
 
 def _reader(head: bytes) -> Callable[[Path], dict[str, np.ndarray]]:
-    """For a file that begins in this way."""
-    if head[8:9] == b"{":  # behind a length, of any bytes
+    """What reads a file that begins in this way."""
+    if head[8:9] == b"{":  # It stands behind a length, which may be of any bytes.
         return _read_safetensors
     if head.startswith(b"PK"):
         return _read_zip
@@ -84,14 +84,14 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
 
 
 def _read_zip(path: Path) -> dict[str, np.ndarray]:
-    """The form since PyTorch 1.6: FOLDER/data.pkl, and every storage as FOLDER/data/KEY."""
+    """Reads the form since PyTorch 1.6: FOLDER/data.pkl, and every storage as FOLDER/data/KEY."""
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
         folder = next((name.removesuffix("data.pkl") for name in names if name.endswith("/data.pkl")), None)
         if folder is None:
             raise UserError("is a zip file, but not of PyTorch")
         sizes = [entry.file_size for entry in archive.infolist() if entry.filename.startswith(f"{folder}data")]
-        if sum(sizes) > path.stat().st_size:  # PyTorch never compresses these
+        if sum(sizes) > path.stat().st_size:  # PyTorch never compresses these.
             raise zipfile.BadZipFile("its parts are larger than the whole")
         tensors = _state_dict(TorchUnpickler(io.BytesIO(archive.read(f"{folder}data.pkl"))).load())
         order_file = f"{folder}byteorder"
@@ -100,9 +100,9 @@ def _read_zip(path: Path) -> dict[str, np.ndarray]:
 
 
 def _read_legacy(path: Path) -> dict[str, np.ndarray]:
-    """The form before PyTorch 1.6: five pickles, then every storage as its size and its values."""
+    """Reads the form before PyTorch 1.6: five pickles, then every storage as its size and its values."""
     with path.open("rb") as file:
-        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # lives as long as arrays that are views of it
+        content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)  # It lives as long as arrays that view it.
     if TorchUnpickler(content).load() != _LEGACY_MAGIC:
         raise UserError("is a pickle, but not of PyTorch")
     for _ in ("protocol", "machine"):
@@ -139,7 +139,7 @@ def _state_dict(saved: Any) -> dict[str, Tensor]:
 def _arrays(
     tensors: Mapping[str, Tensor], bytes_of: Callable[[Storage], Any], byte_order: str
 ) -> dict[str, np.ndarray]:
-    """Views of storages, each of which is read once."""
+    """{name: array}, views of storages, each of which is read once."""
     storages, arrays = {}, {}
     for name, (storage, offset, shape, strides) in tensors.items():
         if storage.key not in storages:
@@ -158,10 +158,10 @@ def _without_bfloat16(array: np.ndarray) -> np.ndarray:
 
 
 def _unwrapped(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Without the prefixes of wrappers; what stands beside the wrapped network, such as its heads, keeps its names."""
+    """Takes off the prefixes of wrappers; what stands beside the wrapped network, such as heads, keeps its names."""
     while prefix := next((prefix for prefix in _WRAPPERS if any(name.startswith(prefix) for name in arrays)), None):
         shorter = {name.removeprefix(prefix): array for name, array in arrays.items()}
-        if len(shorter) < len(arrays):  # as where a model and its average are saved together
+        if len(shorter) < len(arrays):  # A model and its average were saved together.
             break
         arrays = shorter
     return arrays

@@ -67,10 +67,11 @@ class TorchUnpickler(pickle.Unpickler):
         start = file.tell()
         _check_memo(file)
         file.seek(start)
-        super().__init__(file, encoding="latin-1")  # Python 2 wrote names as bytes
+        super().__init__(file, encoding="latin-1")  # Python 2 wrote names as bytes.
         self.storages: dict[str, Storage] = {}
 
     def find_class(self, module: str, name: str) -> Callable | str:
+        """What a name in the pickle means here: a kind of storage keeps its name."""
         qualified = f"{module}.{name}"
         if qualified in _DTYPES:
             return qualified
@@ -86,6 +87,7 @@ class TorchUnpickler(pickle.Unpickler):
         return known[qualified]
 
     def persistent_load(self, pid: Any) -> Storage:
+        """The storage that a record of the pickle tells of."""
         kind, storage_type, key, _, size, *view = pid
         if kind != "storage" or not isinstance(key, str) or not _are_counts([size]) or any(view):
             raise pickle.UnpicklingError("no storage")

@@ -58,17 +58,20 @@ class Panel(NamedTuple):
     height: float
 
     def point(self, u: float, v: float) -> Point:
+        """The pixel where this point of the panel is seen."""
         x, y, z = self.start
         return self.camera.project(x + u * self.along[0], y + v * self.height, z + u * self.along[1])
 
     def quad(self, u0: float = 0.0, u1: float = 1.0, v0: float = 0.0, v1: float = 1.0) -> list[Point]:
+        """The corners of an upright rectangle in the panel; by default all of it."""
         return [self.point(u0, v0), self.point(u1, v0), self.point(u1, v1), self.point(u0, v1)]
 
     def polygon(self, outline: Iterable[Point]) -> list[Point]:
+        """The pixels where the points (u, v) of an outline are seen."""
         return [self.point(u, v) for u, v in outline]
 
     def disc(self, u: float, v: float, radius: float, corners: int = 12) -> list[Point]:
-        """A circle of `radius` metres lying in the panel."""
+        """The corners of a circle of `radius` metres in the panel."""
         length = float(np.hypot(*self.along))
         angles = np.arange(corners) * (2 * np.pi / corners)
         return [
@@ -85,13 +88,11 @@ class Canvas:
     """
 
     def __init__(self, camera: Camera, style: Style) -> None:
-        rows, columns = camera.size
-        self.camera = camera
-        self.style = style
-        self.image = Image.new("RGB", (columns, rows))
-        self._ids = Image.new("I", (columns, rows))
-        self._image_pen = ImageDraw.Draw(self.image)
-        self._id_pen = ImageDraw.Draw(self._ids)
+        self.camera, self.project, self.pixels = camera, camera.project, camera.pixels
+        self.style, self.shade = style, style.shade
+        self.image = Image.new("RGB", camera.size[::-1])
+        self._ids = Image.new("I", camera.size[::-1])
+        self._image_pen, self._id_pen = ImageDraw.Draw(self.image), ImageDraw.Draw(self._ids)
         self._instances: Counter[str] = Counter()
 
     def new_object(self, name: str) -> int:
@@ -103,35 +104,39 @@ class Canvas:
         return label * 1000 + self._instances[name] - 1
 
     def polygon(self, points: Sequence[Point], color: Color, identity: int) -> None:
+        """Draws a filled shape with these corners (pixels)."""
         self._image_pen.polygon(points, fill=color)
         self._id_pen.polygon(points, fill=identity)
 
     def ellipse(self, center: Point, radius_x: float, radius_y: float, color: Color, identity: int) -> None:
+        """Draws a filled ellipse; all measures are pixels."""
         x, y = center
         box = (x - radius_x, y - radius_y, x + radius_x, y + radius_y)
         self._image_pen.ellipse(box, fill=color)
         self._id_pen.ellipse(box, fill=identity)
 
     def line(self, points: Sequence[Point], width: float, color: Color, identity: int) -> None:
+        """Draws a line through these pixels, at least one pixel wide."""
         pixels = max(1, round(width))
         self._image_pen.line(points, fill=color, width=pixels)
         self._id_pen.line(points, fill=identity, width=pixels)
 
+    def _flat(self, x0: float, x1: float, z0: float, z1: float, y: float = 0) -> list[Point]:
+        """The corners of a level rectangle, y above the ground."""
+        return [self.project(x, y, z) for x, z in ((x0, z0), (x1, z0), (x1, z1), (x0, z1))]
+
     def ground(self, x0: float, x1: float, z0: float, z1: float, color: Color, identity: int) -> None:
-        """A rectangle lying on the ground."""
-        project = self.camera.project
-        self.polygon([project(x0, 0, z0), project(x1, 0, z0), project(x1, 0, z1), project(x0, 0, z1)], color, identity)
+        """Draws a rectangle that lies on the ground."""
+        self.polygon(self._flat(x0, x1, z0, z1), color, identity)
 
     def shadow(self, x0: float, x1: float, z0: float, z1: float) -> None:
         """Darkens the ground under an object; ground keeps its label. To be called before objects are drawn."""
-        project = self.camera.project
-        points = [project(x0, 0, z0), project(x1, 0, z0), project(x1, 0, z1), project(x0, 0, z1)]
-        self._image_pen.polygon(points, fill=self.style.shade(self.style.colors["road"], 0.55, z0))
+        self._image_pen.polygon(self._flat(x0, x1, z0, z1), self.shade(self.style.colors["road"], 0.55, z0))
 
     def box(
         self, x: float, z: float, size: tuple[float, float, float], y: float, color: Color, identity: int
     ) -> tuple[Panel, Panel | None]:
-        """A box of `size` (width, height, length) standing y above the ground, its near left edge at (x, z).
+        """Draws a box of `size` (width, height, length) that stands y above the ground, its near left edge at (x, z).
 
         Returns its near panel and, where one is seen, its side panel.
         """
@@ -144,12 +149,10 @@ class Canvas:
             side = Panel(self.camera, (x + width, y, z), (0.0, length), height)
         if side is not None:
             light = self.style.side_light[0 if x < 0 else 1]
-            self.polygon(side.quad(), self.style.shade(color, light, z + length / 3), identity)
-        self.polygon(front.quad(), self.style.shade(color, 1.0, z), identity)
+            self.polygon(side.quad(), self.shade(color, light, z + length / 3), identity)
+        self.polygon(front.quad(), self.shade(color, 1.0, z), identity)
         if y + height < self.camera.height:
-            top = [(x, z), (x + width, z), (x + width, z + length), (x, z + length)]
-            points = [self.camera.project(corner_x, y + height, corner_z) for corner_x, corner_z in top]
-            self.polygon(points, self.style.shade(color, 1.1, z), identity)
+            self.polygon(self._flat(x, x + width, z, z + length, y + height), self.shade(color, 1.1, z), identity)
         return front, side
 
     def relabel_border(self, width: int, identity: int) -> None:

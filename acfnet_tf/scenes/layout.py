@@ -8,16 +8,25 @@ from random import Random
 from acfnet_tf.scenes import surroundings, traffic
 from acfnet_tf.scenes.canvas import LABEL_ID, Camera, Canvas
 from acfnet_tf.scenes.styles import Style
+from acfnet_tf.scenes.surroundings import Lot
 
 _NEAR, _FAR = 1.2, 75.0
 """Metres ahead of the camera between which things stand."""
+
+_LOW = {
+    "wall": (surroundings.draw_wall, (1.9, 3.4)),
+    "fence": (surroundings.draw_fence, (1.3, 2.4)),
+    "hedge": (surroundings.draw_hedge, (0.9, 2.0)),
+    "bank": (surroundings.draw_bank, (0.7, 1.8)),
+}
+"""What stands along the street and does not hide what is behind: how it is drawn, and its height in metres."""
 
 
 def draw_street(rng: Random, style: Style, size: tuple[int, int]) -> Canvas:
     """Draws one street of `size` (H, W) in flat colours, without texture and noise."""
     camera = Camera(size, rng.uniform(0.42, 0.50), rng.uniform(1.2, 1.4), rng.uniform(1.5, 1.9))
     canvas = Canvas(camera, style)
-    # The street: the own lane is at x = 0, oncoming traffic on the left. (kerb, width of the pavement) per side.
+    # The own lane is at x = 0, oncoming traffic on the left; these are the kerbs and the widths of the pavements.
     left, right = -rng.uniform(4.5, 8.0), rng.uniform(2.8, 5.5)
     pavements = rng.uniform(1.8, 4.0), rng.uniform(1.8, 4.0)
     verges = tuple(rng.uniform(1.0, 3.5) if rng.random() < 0.65 else 0.0 for _ in range(2))
@@ -36,7 +45,7 @@ def draw_street(rng: Random, style: Style, size: tuple[int, int]) -> Canvas:
         fronts.append(front)
         objects.furnish(side, kerb, edge, front)
     _draw_road(canvas, rng, left, right, tram == "along")
-    objects.add_traffic(left, right, tram)  # its shadows fall on bare ground: before anything that stands
+    objects.add_traffic(left, right, tram)  # Before anything that stands: its shadows fall on bare ground.
     for side, front in zip((-1, 1), fronts, strict=True):
         _draw_roadside(canvas, rng, side, front)
     objects.draw()
@@ -51,7 +60,7 @@ def _draw_sky_and_ground(canvas: Canvas, rng: Random) -> None:
     name = rng.choice(("terrain", "terrain", "ground"))
     color = style.colors["terrain"] if name == "terrain" else style.shade(style.colors["sidewalk"], 0.85)
     canvas.polygon([(0, horizon), (columns, horizon), (columns, rows), (0, rows)], color, LABEL_ID[name])
-    # What closes the view: houses and trees behind the end of the street.
+    # Houses and trees behind the end of the street close the view.
     for _ in range(9):
         z = rng.uniform(80, 110)
         x = rng.uniform(-1, 1) * canvas.camera.reach(z)
@@ -96,20 +105,20 @@ def _draw_road(canvas: Canvas, rng: Random, left: float, right: float, rails: bo
 def _draw_roadside(canvas: Canvas, rng: Random, side: int, front: float) -> None:
     """One side of the street: a row of houses, walls, fences, hedges, banks; houses and trees behind the low ones."""
     bare = canvas.style.bare
-    kinds = ("building", "wall", "fence", "hedge", "bank", "trees")
-    lots: list[tuple[float, float, str]] = []
+    stretches: list[tuple[float, float, str]] = []
     z = _NEAR
     while z < _FAR:
         length = rng.uniform(6, 16)
-        kind = rng.choices(kinds, weights=(32, 23, 23, 8, 9, 5))[0]
-        lots.append((z, length, kind))
+        kind = rng.choices(("building", *_LOW, "trees"), weights=(32, 23, 23, 8, 9, 5))[0]
+        stretches.append((z, length, kind))
         z += length
-    for z, length, kind in reversed(lots):  # from far to near
+    for z, length, kind in reversed(stretches):  # from far to near
         behind = front + side * rng.uniform(4, 9)
         if kind != "building":
             if rng.random() < 0.55:
                 height = rng.uniform(4, 12)
-                surroundings.draw_building(canvas, rng, behind, side, z, length, height, rng.random() < bare)
+                house = Lot(behind, side, z, length, height, rng.random() < bare)
+                surroundings.draw_building(canvas, rng, house)
             for _ in range(rng.randrange(3)):
                 tree = front + side * rng.uniform(2.0, 4.0), z + rng.random() * length
                 surroundings.draw_tree(canvas, rng, *tree)
@@ -117,15 +126,10 @@ def _draw_roadside(canvas: Canvas, rng: Random, side: int, front: float) -> None
         if kind == "building":
             # Some plain sheds are as low as a wall, some walls as high as a shed: geometry alone does not tell.
             height = rng.uniform(2.8, 4.0) if plain and rng.random() < 0.6 else rng.uniform(5, 15)
-            surroundings.draw_building(canvas, rng, front, side, z, length, height, plain)
-        elif kind == "wall":
-            surroundings.draw_wall(canvas, rng, front, side, z, length, rng.uniform(1.9, 3.4), plain)
-        elif kind == "fence":
-            surroundings.draw_fence(canvas, rng, front, side, z, length, rng.uniform(1.3, 2.4), plain)
-        elif kind == "hedge":
-            surroundings.draw_hedge(canvas, rng, front, side, z, length, rng.uniform(0.9, 2.0), plain)
-        elif kind == "bank":
-            surroundings.draw_bank(canvas, rng, front, side, z, length, rng.uniform(0.7, 1.8), plain)
+            surroundings.draw_building(canvas, rng, Lot(front, side, z, length, height, plain))
+        elif kind in _LOW:
+            draw, heights = _LOW[kind]
+            draw(canvas, rng, Lot(front, side, z, length, rng.uniform(*heights), plain))
         else:
             surroundings.draw_bush(canvas, rng, front + side, z + length / 2)
 

@@ -110,7 +110,7 @@ def _write_scene(root: Path, split: str, number: int, size: tuple[int, int], see
     stem = f"{city}_{number:06d}_000019"
     scene = draw_scene(seed, _FIRST_INDEX[split] + number, size)
     label_ids, instance_ids = scene.label_ids, scene.instance_ids
-    if split == "test":  # like Cityscapes, whose test labels are withheld
+    if split == "test":  # Cityscapes withholds its test labels, too.
         label_ids = np.full_like(label_ids, LABEL_ID["out of roi"])
         instance_ids = label_ids.astype(np.uint16)
     _save(scene.image, root / "leftImg8bit" / split / city / f"{stem}_leftImg8bit.png", noisy=True)
@@ -140,8 +140,8 @@ def write_street_scenes(
             for kind in ("leftImg8bit", "gtFine"):
                 (partial / kind / split / city).mkdir(parents=True)
         tasks = [(split, number) for split, count in counts.items() for number in range(count)]
-        # Threads, not processes: new processes would each import TensorFlow first, and NumPy and the PNG encoder,
-        # where most of the time goes, run without the interpreter lock.
+        # These are threads, not processes: new processes would each import TensorFlow first, and NumPy and the PNG
+        # encoder, where most of the time goes, run without the interpreter lock.
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             futures = [pool.submit(_write_scene, partial, split, number, size, seed) for split, number in tasks]
             try:
@@ -151,11 +151,11 @@ def write_street_scenes(
                 pool.shutdown(wait=True, cancel_futures=True)
                 raise
         (partial / _RECIPE_FILE).write_text(json.dumps(recipe, indent=2) + "\n", encoding="utf-8")
-        partial.chmod(0o755)  # mkdtemp makes folders that only their owner can read
+        partial.chmod(0o755)  # mkdtemp makes folders that only their owner can read.
         try:
             partial.rename(root)
-        except OSError:
-            if not _is_written(root, recipe):  # else another process wrote the same tree meanwhile
+        except OSError:  # Another process may have written the same tree meanwhile.
+            if not _is_written(root, recipe):
                 raise
         return root
     finally:
@@ -170,11 +170,10 @@ def _is_written(root: Path, recipe: dict[str, object]) -> bool:
     if not recipe_file.is_file():
         raise FileExistsError(f"{root} exists and was not written by write_street_scenes; choose another folder.")
     try:
-        found = json.loads(recipe_file.read_text(encoding="utf-8"))
-    except ValueError:  # cut off, or somebody else's
-        found = f"{recipe_file.name} cannot be read"
-    if found != recipe:
-        raise FileExistsError(
-            f"{root} holds other street scenes: {found}, wanted {recipe}. Remove it or choose another."
-        )
+        other = json.loads(recipe_file.read_text(encoding="utf-8"))
+    except ValueError:  # The file is cut off, or somebody else's.
+        other = f"{recipe_file.name} cannot be read"
+    if other != recipe:
+        text = f"{root} holds other street scenes: {other}, wanted {recipe}. Remove it or choose another."
+        raise FileExistsError(text)
     return True

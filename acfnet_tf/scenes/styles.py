@@ -2,9 +2,9 @@
 
 The classes fall into look-alike groups. A class has a typical look, but in a large part of the images (see `TYPICAL`)
 it draws its base colour from the broad distribution that it shares with its group, so that across images a colour only
-suggests which member of the group it is. Within
-one image the members' colours are kept a minimal distance apart and every object of a class has nearly the same colour,
-so that knowing what "wall" looks like *in this image* settles which of the plain surfaces are walls.
+suggests which member of the group it is. Within one image the members' colours are kept a minimal distance apart and
+every object of a class has nearly the same colour, so that knowing what "wall" looks like *in this image* settles which
+of the plain surfaces are walls.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from random import Random
 from typing import NamedTuple
 
 Color = tuple[int, int, int]
-
-
 Range = tuple[float, float]
 Look = tuple[Range, Range, Range]
 """Ranges of hue, saturation and value in 0–1."""
@@ -32,10 +30,6 @@ class LookAlikes(NamedTuple):
     distance: float
     roughness: Range
     """Range of the texture's amplitude, relative to the colour."""
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return tuple(self.typical)
 
 
 LOOK_ALIKES = (
@@ -101,14 +95,15 @@ LOOK_ALIKES = (
 """The ranges overlap within a group; between groups they differ, as brick, paint and leaves do."""
 
 TYPICAL = 0.6
-"""Share of the images in which a class has its typical look. In the others it may look like any of its group."""
+"""The fraction of the images in which a class has its typical look. In the others it may look like any of its group."""
 
-# Per light: sky hue, saturation and value, brightness of the whole picture, warmth (red up, blue down), haze per metre.
 _LIGHTS = (
     ((0.54, 0.62), (0.20, 0.60), (0.75, 1.00), (0.90, 1.10), (-0.02, 0.04), (0.001, 0.003)),  # day
     ((0.50, 0.65), (0.00, 0.10), (0.65, 0.95), (0.80, 0.98), (-0.04, 0.02), (0.002, 0.005)),  # overcast
     ((0.00, 0.12), (0.10, 0.50), (0.65, 0.95), (0.70, 0.90), (0.02, 0.08), (0.001, 0.004)),  # dusk
 )
+"""Per light the ranges of the sky's hue, saturation and value, of the whole picture's brightness and warmth (red up,
+blue down), and of the haze per metre."""
 
 
 class Texture(NamedTuple):
@@ -171,7 +166,7 @@ def draw_style(rng: Random) -> Style:
     colors: dict[str, Color] = {}
     textures: dict[str, Texture] = {}
     for group in LOOK_ALIKES:
-        for name, color in zip(group.classes, _distinct_colors(rng, group), strict=True):
+        for name, color in zip(group.typical, _distinct_colors(rng, group), strict=True):
             colors[name] = color
             textures[name] = Texture(*(rng.uniform(*group.roughness) for _ in Texture._fields))
 

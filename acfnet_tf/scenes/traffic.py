@@ -34,7 +34,7 @@ def _glass(canvas: Canvas, color: Color, z: float) -> Color:
     """Window panes: dark, with the body's paint mirrored in them."""
     dark = (45, 55, 65)
     mixed = tuple(round(0.55 * pane + 0.4 * paint) for pane, paint in zip(dark, color, strict=True))
-    return canvas.style.shade(mixed, 1.0, z)  # type: ignore[arg-type]
+    return canvas.shade(mixed, 1.0, z)  # type: ignore[arg-type]
 
 
 def _wheels(canvas: Canvas, panel: Panel, places: tuple[float, ...], radius: float, identity: int) -> None:
@@ -62,10 +62,10 @@ def _car(canvas: Canvas, rng: Random, x: float, z: float, across: bool, bare: bo
         outline = ((0, 0.17), (0, 0.52), (0.2, 0.6), (0.34, 1), (0.74, 1), (0.9, 0.6), (1, 0.55), (1, 0.17))
         window = ((0.25, 0.62), (0.37, 0.94), (0.72, 0.94), (0.85, 0.62))
         turned = [[(1 - u if flip else u, v) for u, v in shape] for shape in (outline, window)]
-        canvas.polygon(panel.polygon(turned[0]), canvas.style.shade(color, 1.0, z), identity)
+        canvas.polygon(panel.polygon(turned[0]), canvas.shade(color, 1.0, z), identity)
         if not bare:
             canvas.polygon(panel.polygon(turned[1]), glass, identity)
-            canvas.polygon(panel.quad(0.53, 0.57, 0.6, 1.0), canvas.style.shade(color, 1.0, z), identity)
+            canvas.polygon(panel.quad(0.53, 0.57, 0.6, 1.0), canvas.shade(color, 1.0, z), identity)
             _wheels(canvas, panel, (0.19, 0.8), 0.34, identity)
         return
     if not bare:
@@ -102,9 +102,9 @@ def _tall_vehicle(
     if bare:
         return
     glass = _glass(canvas, color, z)
-    darker, brighter = canvas.style.shade(color, 0.75, z), canvas.style.shade(color, 1.25, z)
+    darker, brighter = canvas.shade(color, 0.75, z), canvas.shade(color, 1.25, z)
     if end is not None:
-        if name == "truck":  # doors of the load, tail lights
+        if name == "truck":  # The load has doors.
             canvas.polygon(end.quad(0.48, 0.52, 0.05, 0.97), darker, identity)
             canvas.polygon(end.quad(0.0, 1.0, 0.0, 0.07), _TYRE, identity)
         else:
@@ -113,7 +113,7 @@ def _tall_vehicle(
         for left in (0.04, 0.84):
             canvas.polygon(end.quad(left, left + 0.12, 0.1, 0.18), (220, 40, 35), identity)
     if flank is not None:
-        if name == "truck":  # a cab at one end, then the closed load
+        if name == "truck":  # There is a cab at one end of the closed load.
             cab = rng.choice(((0.02, 0.18, 0.2), (0.82, 0.98, 0.8)))
             canvas.polygon(flank.quad(cab[0], cab[1], 0.5, 0.82), glass, identity)
             canvas.polygon(flank.quad(cab[2] - 0.012, cab[2] + 0.012, 0.0, 1.0), _TYRE, identity)
@@ -128,14 +128,14 @@ def _tall_vehicle(
             canvas.polygon(flank.quad(0, 1, 0, 0.07), _TYRE, identity)
         else:
             _wheels(canvas, flank, (0.14, 0.78), 0.5, identity)
-    if name == "train":  # pantograph
-        bent = [front.point(0.4, 1.0), front.point(0.6, 1.12), front.point(0.4, 1.22)]
-        canvas.line(bent, canvas.camera.pixels(0.1, z), darker, identity)
+    if name == "train":
+        pantograph = [front.point(0.4, 1.0), front.point(0.6, 1.12), front.point(0.4, 1.22)]
+        canvas.line(pantograph, canvas.pixels(0.1, z), darker, identity)
 
 
 def draw_vehicle(canvas: Canvas, rng: Random, name: str, x: float, z: float, across: bool, bare: bool) -> None:
     """A car, truck, bus or train, its near left edge at (x, z), seen end-on or (`across`) from the side."""
-    color = canvas.style.shade(canvas.style.colors[name], rng.uniform(0.94, 1.06))
+    color = canvas.shade(canvas.style.colors[name], rng.uniform(0.94, 1.06))
     if name == "car":
         _car(canvas, rng, x, z, across, bare, color)
     else:
@@ -143,49 +143,49 @@ def draw_vehicle(canvas: Canvas, rng: Random, name: str, x: float, z: float, acr
 
 
 def _skin(canvas: Canvas, rng: Random, z: float) -> Color:
-    return canvas.style.shade((225, 175, 145), rng.uniform(0.4, 1.0), z)
+    return canvas.shade((225, 175, 145), rng.uniform(0.4, 1.0), z)
 
 
 def _hooded_figure(canvas: Canvas, x: float, z: float, low: float, height: float, color: Color, identity: int) -> None:
     """The silhouette that persons and riders share when nothing tells them apart."""
     panel = Panel(canvas.camera, (x - 0.33, low, z), (0.66, 0.0), height - low)
     outline = ((0.14, 0), (0.86, 0), (0.95, 0.55), (0.8, 0.82), (0.2, 0.82), (0.05, 0.55))
-    canvas.polygon(panel.polygon(outline), canvas.style.shade(color, 1.0, z), identity)
-    radius = canvas.camera.pixels(0.15, z)
-    canvas.ellipse(panel.point(0.5, 0.88), radius, radius * 1.15, canvas.style.shade(color, 0.97, z), identity)
+    canvas.polygon(panel.polygon(outline), canvas.shade(color, 1.0, z), identity)
+    radius = canvas.pixels(0.15, z)
+    canvas.ellipse(panel.point(0.5, 0.88), radius, radius * 1.15, canvas.shade(color, 0.97, z), identity)
 
 
 def draw_person(canvas: Canvas, rng: Random, x: float, z: float, bare: bool) -> None:
     """A pedestrian; the tell-tales are walking legs and a separate head."""
     identity = canvas.new_object("person")
     height = rng.uniform(1.55, 1.95)
-    color = canvas.style.shade(canvas.style.colors["person"], rng.uniform(0.93, 1.07))
+    color = canvas.shade(canvas.style.colors["person"], rng.uniform(0.93, 1.07))
     if bare:
         _hooded_figure(canvas, x, z, 0.0, height, color, identity)
         return
     panel = Panel(canvas.camera, (x - 0.36, 0.0, z), (0.72, 0.0), height)
     stride = rng.uniform(0.0, 0.2)
-    trousers = canvas.style.shade(color, 0.7, z)
+    trousers = canvas.shade(color, 0.7, z)
     for foot in (0.32 - stride, 0.68 + stride):
         canvas.polygon(
             panel.polygon(((foot - 0.12, 0), (foot + 0.12, 0), (0.72, 0.5), (0.28, 0.5))), trousers, identity
         )
-    shirt = canvas.style.shade(color, 1.0, z)
+    shirt = canvas.shade(color, 1.0, z)
     canvas.polygon(
         panel.polygon(((0.22, 0.44), (0.78, 0.44), (0.84, 0.6), (0.8, 0.83), (0.2, 0.83), (0.16, 0.6))), shirt, identity
     )
     for outer, inner in ((0.04, 0.2), (0.96, 0.8)):
         arm = ((outer, 0.46), (inner, 0.48), (inner, 0.82), ((outer + inner) / 2, 0.8))
-        canvas.polygon(panel.polygon(arm), canvas.style.shade(color, 0.88, z), identity)
-    radius = canvas.camera.pixels(0.125, z)
+        canvas.polygon(panel.polygon(arm), canvas.shade(color, 0.88, z), identity)
+    radius = canvas.pixels(0.125, z)
     canvas.ellipse(panel.point(0.5, 0.91), radius, radius * 1.2, _skin(canvas, rng, z), identity)
 
 
 def draw_cycle(canvas: Canvas, rng: Random, name: str, x: float, z: float, across: bool, bare: bool) -> None:
     """A bicycle or motorcycle centred at x. Its tell-tales are wheels and frame; a bare one is under a cover."""
     identity = canvas.new_object(name)
-    color = canvas.style.shade(canvas.style.colors[name], rng.uniform(0.94, 1.06), z)
-    tyre = canvas.style.shade(color, 0.5)  # dusty: black would hide the cycle's own colour
+    color = canvas.shade(canvas.style.colors[name], rng.uniform(0.94, 1.06), z)
+    tyre = canvas.shade(color, 0.5)  # dusty: black would hide the cycle's own colour
     motor = name == "motorcycle"
     height = 1.1
     if not across:
@@ -194,7 +194,7 @@ def draw_cycle(canvas: Canvas, rng: Random, name: str, x: float, z: float, acros
         canvas.polygon(panel.quad(0.5 - half, 0.5 + half, 0.0, 0.6), color if bare else tyre, identity)
         body = ((0.5 - 1.6 * half, 0.3), (0.5 + 1.6 * half, 0.3), (0.5 + 2.2 * half, 0.85), (0.5 - 2.2 * half, 0.85))
         canvas.polygon(panel.polygon(body), color, identity)
-        canvas.polygon(panel.quad(0.05, 0.95, 0.84, 0.94), color if bare else canvas.style.shade(color, 0.7), identity)
+        canvas.polygon(panel.quad(0.05, 0.95, 0.84, 0.94), color if bare else canvas.shade(color, 0.7), identity)
         return
     panel = Panel(canvas.camera, (x - 0.95, 0.0, z), (1.9, 0.0), height)
     if bare:
@@ -205,13 +205,13 @@ def draw_cycle(canvas: Canvas, rng: Random, name: str, x: float, z: float, acros
     for place in (0.2, 0.8):
         # Cityscapes labels a bicycle's wheel as a disc, spokes and gaps alike.
         canvas.polygon(panel.disc(place, radius / height, radius), tyre, identity)
-        hub = canvas.style.shade(color, 0.9)
+        hub = canvas.shade(color, 0.9)
         canvas.polygon(panel.disc(place, radius / height, radius * (0.65 if motor else 0.78)), hub, identity)
     if motor:
         body = ((0.2, 0.35), (0.06, 0.72), (0.4, 0.78), (0.6, 0.95), (0.78, 0.8), (0.72, 0.3), (0.4, 0.18))
         canvas.polygon(panel.polygon(body), color, identity)
         canvas.polygon(panel.quad(0.42, 0.58, 0.24, 0.4), tyre, identity)
-    thick = max(canvas.camera.pixels(0.09, z), 0.006 * canvas.camera.size[0])
+    thick = max(canvas.pixels(0.09, z), 0.006 * canvas.camera.size[0])
     tubes = (
         ((0.8, 0.33), (0.7, 0.98)),
         ((0.62, 1.0), (0.76, 0.98)),
@@ -228,8 +228,8 @@ def draw_rider(canvas: Canvas, rng: Random, name: str, x: float, z: float, acros
     """A person on a bicycle or motorcycle (`name`); the tell-tales are the bent posture and a helmet."""
     draw_cycle(canvas, rng, name, x, z, across, bare=False)
     identity = canvas.new_object("rider")
-    color = canvas.style.shade(canvas.style.colors["rider"], rng.uniform(0.93, 1.07))
-    shirt, trousers = canvas.style.shade(color, 1.0, z), canvas.style.shade(color, 0.7, z)
+    color = canvas.shade(canvas.style.colors["rider"], rng.uniform(0.93, 1.07))
+    shirt, trousers = canvas.shade(color, 1.0, z), canvas.shade(color, 0.7, z)
     if bare:
         _hooded_figure(canvas, x, z, 0.55, 1.85, color, identity)
         return
@@ -251,8 +251,6 @@ def draw_rider(canvas: Canvas, rng: Random, name: str, x: float, z: float, acros
             identity,
         )
         head = panel.point(0.5, 0.92)
-    radius = canvas.camera.pixels(0.14, z)
+    radius = canvas.pixels(0.14, z)
     canvas.ellipse(head, radius, radius * 1.15, _skin(canvas, rng, z), identity)
-    canvas.ellipse(
-        (head[0], head[1] - 0.35 * radius), radius * 1.05, radius * 0.8, canvas.style.shade(color, 0.8), identity
-    )
+    canvas.ellipse((head[0], head[1] - 0.35 * radius), radius * 1.05, radius * 0.8, canvas.shade(color, 0.8), identity)

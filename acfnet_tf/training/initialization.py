@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from acfnet_tf.config import PRESCRIBED, ModelConfig
-from acfnet_tf.models.weights import Initialization
+from acfnet_tf.models.initialization import Initialization
 from acfnet_tf.training.run_folder import has_begun, read_config
 from acfnet_tf.training.workers import Workers
 

@@ -19,7 +19,7 @@ from acfnet_tf.errors import ConfigError, DataError, Stopped
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.losses import SegmentationLoss
 from acfnet_tf.models.create import create_model
-from acfnet_tf.models.weights import Initialization
+from acfnet_tf.models.initialization import Initialization
 from acfnet_tf.signals import Interruption
 from acfnet_tf.training.batches import Batch, Batches
 from acfnet_tf.training.class_balance import class_weights, sample_order

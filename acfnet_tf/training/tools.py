@@ -13,7 +13,7 @@ from acfnet_tf.data.sample import DataSource, Sample
 from acfnet_tf.evaluation.evaluate import Evaluation
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.models.acfnet import ACFNet
-from acfnet_tf.models.weights import Initialization
+from acfnet_tf.models.initialization import Initialization
 from acfnet_tf.training.workers import Workers
 
 Samples = Sequence[Sample]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from acfnet_tf.checks.check import CheckResult, check_data
-from acfnet_tf.checks.files import Finding
+from acfnet_tf.checks.finding import Finding
 from acfnet_tf.data import cityscapes
 from acfnet_tf.data.cityscapes import CITYSCAPES
 from acfnet_tf.data.classes import IGNORED, ClassSet, pack_color, voc_colors

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from acfnet_tf.checks.check import CheckResult, SplitCounts
-from acfnet_tf.checks.files import Finding
+from acfnet_tf.checks.finding import Finding
 from acfnet_tf.checks.report import write_check_report
 from acfnet_tf.checks.values import UnknownValue
 from acfnet_tf.data.classes import ClassSet, default_colors

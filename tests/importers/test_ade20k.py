@@ -12,7 +12,7 @@ from acfnet_tf.config import DataConfig
 from acfnet_tf.data.reading import load_sample
 from acfnet_tf.errors import DataError
 from acfnet_tf.importers.ade20k import open_ade20k
-from acfnet_tf.importers.class_file import PRESETS
+from acfnet_tf.importers.presets import PRESETS
 
 CONFIG = DataConfig(format="ade20k")
 

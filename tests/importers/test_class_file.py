@@ -9,9 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from acfnet_tf.config import DataConfig
 from acfnet_tf.data.classes import IGNORED, ClassSet, default_colors, pack_color
 from acfnet_tf.errors import DataError
-from acfnet_tf.importers.class_file import FILE_NAMES, PRESETS, declared_coding, find_class_file, read_class_file
+from acfnet_tf.importers.class_file import FILE_NAMES, find_class_file, parse_class_file, read_class_file
+from acfnet_tf.importers.class_search import find_classes
+from acfnet_tf.importers.presets import PRESETS
 
 COLORS = st.tuples(*[st.integers(0, 255)] * 3)
 
@@ -34,7 +37,7 @@ def test_what_to_json_writes_reads_back(tmp_path_factory: pytest.TempPathFactory
     assert read_class_file(file) == classes
     file = file.with_suffix(".yaml")
     file.write_text(classes.to_json(), encoding="utf-8")
-    assert declared_coding(file) == classes.coding
+    assert parse_class_file(file).coding == classes.coding
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -96,7 +99,7 @@ def test_colours_are_for_pictures_or_what_masks_store(tmp_path: Path, name: str,
     file = write(tmp_path, name, content)
     assert read_class_file(file) == ClassSet(PLAIN.names, RED_BLUE, {0: 0, 1: 1})
     values = {pack_color(color): index for index, color in enumerate(RED_BLUE)}
-    assert read_class_file(file, "color", ignore=(255,)) == ClassSet(PLAIN.names, RED_BLUE, values, "color")
+    assert read_class_file(file, "color") == ClassSet(PLAIN.names, RED_BLUE, values, "color")
 
 
 @pytest.mark.parametrize(
@@ -185,16 +188,26 @@ def test_a_class_may_have_several_values(tmp_path: Path) -> None:
 def test_the_argument_wins_over_what_the_file_says_of_masks(tmp_path: Path) -> None:
     entries = [{"name": "a", "color": [1, 0, 0]}, {"name": "b", "color": [0, 1, 0]}]
     file = write(tmp_path, "c.json", {"masks": "color", "classes": entries})
-    assert declared_coding(file) == read_class_file(file).coding == "color"
+    assert parse_class_file(file).coding == read_class_file(file).coding == "color"
     assert read_class_file(file, "index").coding == "index"
-    assert declared_coding(write(tmp_path, "c.txt", "a\nb")) is None
+    assert parse_class_file(write(tmp_path, "c.txt", "a\nb")).coding is None
+
+
+def with_ignored(file: Path, *values: int) -> ClassSet:
+    return find_classes(DataConfig(classes=str(file), ignore=values), file.parent, list)[0]
 
 
 def test_ignored_numbers(tmp_path: Path) -> None:
     file = write(tmp_path, "c.json", {"ignore": [254], "classes": ["a", "b"]})
-    assert read_class_file(file, ignore=(255, 1)).values == {0: 0, 1: 1, 254: IGNORED, 255: IGNORED}
+    assert with_ignored(file, 255, 1).values == {0: 0, 1: 1, 254: IGNORED, 255: IGNORED}
     many = write(tmp_path, "many.txt", "\n".join(f"class {index}" for index in range(300)))
-    assert read_class_file(many, ignore=(255,)).values[255] == 255
+    assert with_ignored(many, 255).values[255] == 255
+    colored = write(
+        tmp_path,
+        "colored.json",
+        {"masks": "color", "classes": [{"name": n, "color": c} for n, c in zip("ab", RED_BLUE, strict=True)]},
+    )
+    assert len(with_ignored(colored, 255).values) == 2
 
 
 @pytest.mark.parametrize(
@@ -247,11 +260,6 @@ def test_not_text_and_not_there(tmp_path: Path) -> None:
         read_class_file(tmp_path / "c.txt")
     with pytest.raises(DataError, match=r"none\.txt: cannot be read"):
         read_class_file(tmp_path / "none.txt")
-
-
-def test_ignored_numbers_must_fit_in_masks(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"data\.ignore: -1"):
-        read_class_file(write(tmp_path, "c.txt", "a\nb"), ignore=(-1,))
 
 
 @pytest.mark.parametrize("name", [name for name in FILE_NAMES if "/" not in name])

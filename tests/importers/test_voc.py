@@ -84,7 +84,7 @@ def test_wrong_folders(root: Path, tmp_path: Path) -> None:
     (root / "SegmentationClass/2007_2.png").unlink()
     source = open_voc(CONFIG, str(root))
     with pytest.raises(
-        DataError, match=r"2007_2\.jpg: its mask .*SegmentationClass/2007_2\.png is missing \(1 of the 2"
+        DataError, match=r"2007_2\.jpg: its mask .*SegmentationClass/2007_2\.png is missing \(1 of 2 images in train"
     ):
         source.list_samples("train")
     (root / "JPEGImages/2008_3.jpg").unlink()
