@@ -69,17 +69,14 @@ def run(command: Sequence[str]) -> None:
     first = flags.FlagValues()
     flags.DEFINE_enum("mode", None, mode_names(), "What to do.", flag_values=first)
     flags.DEFINE_bool("help", False, "What there is to say.", short_name="h", flag_values=first)
-    arguments = _parse(first, command, known_only=True)
+    arguments = _parse(first, command)
     if first.help:
         print(mode_help(first.mode) if first.mode else general_help())
         return
     if not first.mode:
         sys.exit(f"Error: say what to do: --mode={'|'.join(mode_names())}; see --help")
     mode, values = load_mode(first.mode)
-    try:
-        _, *settings = _parse(values, arguments)
-    except flags.UnrecognizedFlagError as error:
-        sys.exit(f"Error: {_unknown(first.mode, error.flagname, values)}")
+    _, *settings = _parse(values, arguments, first.mode)
     values.set = [*values.set, *settings]  # "--set a=1 b=2" works like "--set a=1 --set b=2"
     if not (values.experiment or ("model" in values and values.model)):
         other = " or --model=PATH" if "model" in values else ""
@@ -146,12 +143,12 @@ def mode_help(name: str) -> str:
     return _as_started("\n".join(lines))
 
 
-def _parse(values: flags.FlagValues, words: Sequence[str], known_only: bool = False) -> list[str]:
-    """Reads the flags among the words; returns the others. A wrong value ends the program, an unknown flag raises."""
+def _parse(values: flags.FlagValues, words: Sequence[str], mode: str | None = None) -> list[str]:
+    """Reads the flags among the words; returns the others. Of a mode, those that it does not have are mistakes."""
     try:
-        return values(words, known_only)
-    except flags.UnrecognizedFlagError:
-        raise
+        return values(words, known_only=mode is None)
+    except flags.UnrecognizedFlagError as error:
+        sys.exit(f"Error: {_unknown(mode, error.flagname, values)}")
     except (flags.Error, ValueError) as error:
         sys.exit(f"Error: {' '.join(str(error).split())}")
 
