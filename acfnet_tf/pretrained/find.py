@@ -63,7 +63,7 @@ def find_weights(config: ModelConfig) -> Initialization:
         return initialization.find_weights(config)
     weights = find_pretrained(config.weights, config.backbone, config.backbone_width)
     if weights is None:
-        return initialization.find_weights(dataclasses.replace(config, weights=NO_WEIGHTS))
+        return initialization.random_weights(config)
     prescribed = dataclasses.replace(config, **weights.settings, initialization=weights.source)
     return Initialization(prescribed, weights.give_to)
 
