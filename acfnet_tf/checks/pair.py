@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,8 +21,9 @@ MOST_UNKNOWN = 64
 """So many of the values in no class are kept of a mask; a photograph taken for a colour mask has thousands."""
 
 
-class ImageFacts(NamedTuple):
-    """An image.
+@dataclass(frozen=True)
+class PictureFacts:
+    """What an image and a mask have in common.
 
     Attributes:
         file: its path, or which piece of which file.
@@ -30,7 +32,6 @@ class ImageFacts(NamedTuple):
         size: (width, height), upright.
         orientation: in which it is turned; 1 where it is not.
         other_orientation: what is written elsewhere, such as in XMP, and does not count; 1 where nothing is.
-        digest: the same for the same pixels.
     """
 
     file: str
@@ -39,31 +40,27 @@ class ImageFacts(NamedTuple):
     size: tuple[int, int] = (0, 0)
     orientation: int = 1
     other_orientation: int = 1
+
+
+@dataclass(frozen=True)
+class ImageFacts(PictureFacts):
+    """An image. `digest` is the same for the same pixels."""
+
     digest: bytes = b""
 
 
-class MaskFacts(NamedTuple):
+@dataclass(frozen=True)
+class MaskFacts(PictureFacts):
     """A mask.
 
     Attributes:
-        file: its path, or which piece of which file.
-        error: why it cannot be read, or None.
-        kind: format and mode, such as "PNG P".
-        size: (width, height), upright.
-        orientation, other_orientation: as of an image.
         known: the values that are classes or ignored.
         unknown: the other values, the most frequent `MOST_UNKNOWN` of them.
         unknown_kinds: how many other values there are.
         unknown_pixels: pixels that have any of them.
-        colors: of a picture in colour that should hold numbers: the most frequent colours, packed.
+        colors: the most frequent colours, packed, of a picture in colour that should hold numbers.
     """
 
-    file: str
-    error: str | None = None
-    kind: str = "unknown"
-    size: tuple[int, int] = (0, 0)
-    orientation: int = 1
-    other_orientation: int = 1
     known: ValueCounts = NO_VALUES
     unknown: ValueCounts = NO_VALUES
     unknown_kinds: int = 0
@@ -89,14 +86,14 @@ def _inspect_image(source: str | Piece) -> ImageFacts:
     facts = ImageFacts(str(source))
     try:
         content = read_bytes(source)
-        facts = facts._replace(**_header(content))
+        facts = replace(facts, **_header(content))
         image = image_of(content, source)
     except DataError as error:
-        return facts._replace(error=str(error))
+        return replace(facts, error=str(error))
     height, width = image.shape[:2]
     # Without the shape, all plain white pictures of as many pixels would be the same.
     digest = hashlib.blake2b(image, digest_size=16, salt=np.int32([height, width]).tobytes()).digest()
-    return facts._replace(size=(width, height), digest=digest)
+    return replace(facts, size=(width, height), digest=digest)
 
 
 def _inspect_mask(source: str | Piece, classes: ClassSet) -> MaskFacts:
@@ -104,20 +101,21 @@ def _inspect_mask(source: str | Piece, classes: ClassSet) -> MaskFacts:
     content = b""
     try:
         content = read_bytes(source)
-        facts = facts._replace(**_header(content))
+        facts = replace(facts, **_header(content))
         values = values_of(content, source, classes.coding)
     except DataError as error:
         colors = NO_VALUES
         if classes.coding == "index" and content:
             with contextlib.suppress(DataError):
                 colors = _most_frequent(count_in(values_of(content, source, "color")))
-        return facts._replace(error=str(error), colors=colors)
-    found, pixels = count_in(values)
-    is_known = classes.table[found] != classes.unknown_label
-    unknown = ValueCounts(found[~is_known], pixels[~is_known])
-    return facts._replace(
+        return replace(facts, error=str(error), colors=colors)
+    codes, pixels = count_in(values)
+    is_known = classes.table[codes] != classes.unknown_label
+    unknown = ValueCounts(codes[~is_known], pixels[~is_known])
+    return replace(
+        facts,
         size=values.shape[::-1],
-        known=ValueCounts(found[is_known], pixels[is_known]),
+        known=ValueCounts(codes[is_known], pixels[is_known]),
         unknown=_most_frequent(unknown),
         unknown_kinds=len(unknown.values),
         unknown_pixels=int(unknown.pixels.sum()),

@@ -34,8 +34,8 @@ def find_classes(
 
     Args:
         config: of it count `classes`, `masks`, `ignore` and `on_bad_file`.
-        root: folder of the data.
-        list_masks: the masks to look into where need be.
+        root: the folder of the data.
+        list_masks: lists the masks to look into where need be.
         default: where the layout of the data says which classes they have.
 
     Returns:

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
-from acfnet_tf.data.classes import IGNORED, ClassSet
+from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.reading import read_values, unknown_values
 from acfnet_tf.data.sample import Piece, fingerprint
 from acfnet_tf.errors import DataError
@@ -108,15 +108,12 @@ def class_pixels(
     """
     table = np.zeros((len(masks), len(classes)), np.int64)
     for row, mask, (values, pixels) in zip(table, masks, counts, strict=True):
-        for value, count in zip(values.tolist(), pixels.tolist(), strict=True):
-            label = classes.values.get(value)
-            if label is None and skip_bad:
-                row[:] = 0
-                break
-            if label is None:
-                raise DataError(f"{mask}: {unknown_values(values, pixels, classes)}")
-            if label != IGNORED:
-                row[label] += count
+        labels = classes.table[values]
+        if not (labels == classes.unknown_label).any():
+            learned = labels < len(classes)
+            np.add.at(row, labels[learned], pixels[learned])
+        elif not skip_bad:
+            raise DataError(f"{mask}: {unknown_values(values, pixels, classes)}")
     return table
 
 
@@ -127,10 +124,8 @@ def _load(file: Path | None) -> dict[str, tuple[str, ValueCounts]]:
     try:
         with np.load(file, allow_pickle=False) as content:
             ends = np.cumsum(content["lengths"])
-            counts = [
-                ValueCounts(*parts)
-                for parts in zip(*(np.split(content[key], ends)[:-1] for key in ValueCounts._fields), strict=True)
-            ]
+            columns = [np.split(content[name], ends)[:-1] for name in ValueCounts._fields]
+            counts = map(ValueCounts, *columns)
             stamped = zip(content["fingerprints"].tolist(), counts, strict=True)
             return dict(zip(content["masks"].tolist(), stamped, strict=True))
     except Exception:  # NumPy and zipfile raise nearly every kind; whatever it is, counting again mends it.

@@ -53,7 +53,7 @@ def open_folder(config: DataConfig, data_dir: str, classes: ClassSet | None = No
         return open_splits(name, folder, named_splits(listed, where), config, classes)
     splits = split_by_name(listed[""], config.val_fraction, where)
     source = open_splits(name, folder, splits, config, classes)
-    # Of few images, the share that goes to val by name may be far from the fraction.
+    # Of few images, the part that goes to val by name may be far from the fraction.
     dealt = f"Split by name: {len(splits['train'].samples)} to train, {len(splits['val'].samples)} to val."
     return dataclasses.replace(source, note=f"{dealt} {source.note}".strip())
 
@@ -83,9 +83,7 @@ def _folders_of_splits(root: Path, config: DataConfig) -> dict[str, tuple[Path, 
         for folder in subfolders(root)
     }
     splits = {name: pair for name, pair in pairs.items() if pair[0].is_dir()}
-    if any(name.lower() in SPLIT_NAMES for name in splits):
-        return splits
-    return {}
+    return splits if any(name.lower() in SPLIT_NAMES for name in splits) else {}
 
 
 def _explain(root: Path, config: DataConfig) -> str:

@@ -64,10 +64,7 @@ def _pair(file: Path, images: dict[str, Path], mask_folder: Path, masks: dict[st
 
 def _read_list(file: Path) -> list[str]:
     """Names, sorted. Lines are names, or the pairs of paths that SBD's lists have: /JPEGImages/x.jpg /MASKS/x.png."""
-    names = set()
-    for line in unified(read_text(file)).splitlines():
-        name = line.strip().strip('"')
-        if name.startswith(f"/{IMAGES}/"):
-            name = str(Path(name.split()[0].removeprefix(f"/{IMAGES}/")).with_suffix(""))
-        names.add(name)
-    return sorted(names - {""})
+    lines = {line.strip().strip('"') for line in unified(read_text(file)).splitlines()} - {""}
+    start = f"/{IMAGES}/"
+    pairs = {line for line in lines if line.startswith(start)}
+    return sorted(lines - pairs | {str(Path(pair.split()[0].removeprefix(start)).with_suffix("")) for pair in pairs})

@@ -51,8 +51,7 @@ def find_weights(config: ModelConfig) -> Initialization:
         UserError: there is no such run or file, it cannot be read, or its network is another one.
     """
     if config.weights == NO_WEIGHTS:
-        config = dataclasses.replace(config, initialization="random weights")
-        return Initialization(config, lambda model: "Initialised with random weights.")
+        return random_weights(config)
     path = Path(os.path.expanduser(config.weights))
     if not is_run_or_model(config.weights):
         raise UserError(
@@ -70,6 +69,12 @@ def find_weights(config: ModelConfig) -> Initialization:
         dataclasses.replace(config, **settings, initialization=str(path)),
         functools.partial(_take_variables, source=source, name=str(path)),
     )
+
+
+def random_weights(config: ModelConfig) -> Initialization:
+    """The weights that a new model has anyway."""
+    config = dataclasses.replace(config, initialization="random weights")
+    return Initialization(config, lambda model: "Initialised with random weights.")
 
 
 def is_run_or_model(weights: str) -> bool:

@@ -63,23 +63,19 @@ def find_weights(config: ModelConfig) -> Initialization:
         return initialization.find_weights(config)
     weights = find_pretrained(config.weights, config.backbone, config.backbone_width)
     if weights is None:
-        return initialization.find_weights(dataclasses.replace(config, weights=NO_WEIGHTS))
+        return initialization.random_weights(config)
     prescribed = dataclasses.replace(config, **weights.settings, initialization=weights.source)
     return Initialization(prescribed, weights.give_to)
 
 
 def find_pretrained(weights: str, backbone: str, width: int = 64) -> Pretrained | None:
-    """The weights of a backbone that `model.weights` names.
+    """The weights of a backbone that `model.weights` names; None where training is to start from scratch.
 
     Args:
         weights: "none"; "imagenet"; "auto", which is "imagenet", or with a warning "none" where that is not to be had;
             "keras_hub:PRESET"; or a file of PyTorch (`.pth`, `.safetensors`) or Keras (`.keras`, `.weights.h5`,
             `.h5`), which is told by its content.
-        backbone: one of `acfnet_tf.backbones.BACKBONES`.
         width: `model.backbone_width`.
-
-    Returns:
-        None where training is to start from scratch.
 
     Raises:
         UserError: they are not to be had, cannot be read, or are of another network.

@@ -116,11 +116,7 @@ def _cached_files() -> set[Path]:
 def _advice(backbone: str, error: Exception, cached: set[Path]) -> str:
     """What went wrong and what to do, in one line.
 
-    Args:
-        backbone: whose weights were wanted.
-        error: of Keras.
-        cached: the files that were in Keras's cache before. Keras removes one whose checksum is wrong when it cannot
-            download it again.
+    Keras removes a file whose checksum is wrong when it cannot download it again: the file was in its cache (`cached`).
     """
     reason = first_line(error).rpartition(" -- ")[2]  # it stands behind the URL, where Keras names one
     text = f"cannot get the ImageNet weights of {backbone} ({reason})"

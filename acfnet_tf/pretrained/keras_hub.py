@@ -23,7 +23,6 @@ def from_keras_hub(preset: str, backbone: str) -> Pretrained:
 
     Args:
         preset: a name such as "resnet_50_imagenet", a handle such as "hf://timm/resnet50.a1_in1k", or a folder.
-        backbone: that it must be.
 
     Raises:
         UserError: keras_hub is not installed or cannot load the preset, or it is another network.
@@ -57,10 +56,6 @@ def segformer_from_keras(model: keras.Model, source: str) -> Pretrained:
     """The encoder of a keras_hub `MiTBackbone` or `SegFormerBackbone`, for the SegFormer of that size.
 
     Its layers have our names, all but the LayerNorms behind the stages, whose names are counted.
-
-    Args:
-        model: as `keras_hub.models.Backbone.from_preset` returns it.
-        source: for people.
     """
     encoder = getattr(model, "image_encoder", model)
     norms = (layer for layer in encoder.layers if isinstance(layer, keras.layers.LayerNormalization))

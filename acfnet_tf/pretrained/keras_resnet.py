@@ -32,20 +32,12 @@ _SETTINGS = {
 def resnet_from_keras(model: keras.Model, backbone: str, source: str) -> Pretrained:
     """The backbone in a ResNet of keras.applications or keras_hub, or in a model that contains one.
 
-    Args:
-        model: with or without classifier.
-        backbone: one of `acfnet_tf.backbones.resnet.ARCHITECTURES`, which it must be.
-        source: for people.
-
     Raises:
         UserError: it is no such ResNet, one of another depth, or a variant that our networks do not have.
     """
-    pools = [layer.name for layer in _flat(model) if isinstance(layer, keras.layers.AveragePooling2D)]
-    if pools:
-        raise UserError(
-            f"{source} averages in its shortcuts (ResNet-D, {pools[0]}), which the backbones here do not have: "
-            f"take a plain {backbone}"
-        )
+    if pools := [layer.name for layer in _flat(model) if isinstance(layer, keras.layers.AveragePooling2D)]:
+        reason = f"averages in its shortcuts (ResNet-D, {pools[0]}), which the backbones here do not have"
+        raise UserError(f"{source} {reason}: take a plain {backbone}")
     return resnet_from_layers(layers_of(model), backbone, source)
 
 
@@ -65,10 +57,8 @@ def resnet_from_layers(layers: Mapping[str, Sequence[np.ndarray]], backbone: str
     if any(name.endswith(("preact_bn", "pre_activation_bn")) for name in others):
         raise UserError(f"{source} holds a ResNetV2 (pre-activation), which is no {backbone}: take a ResNet")
     if not packages:
-        raise UserError(
-            f"{source} holds no ResNet under the names of keras.applications or keras_hub, but the layers "
-            f"{first_of(others)}"
-        )
+        known = "the names of keras.applications or keras_hub"
+        raise UserError(f"{source} holds no ResNet under {known}, but the layers {first_of(others)}")
     package = packages[0]
     units = {_our_name(name, package): name.rpartition("_")[0] for name in layers if name not in others}
     refuse_other_depths(units, backbone, source)

@@ -38,7 +38,6 @@ def lite_from_torch(arrays: Mapping[str, np.ndarray], source: str) -> Pretrained
 
     Args:
         arrays: the state dict: convolutions (O, I, H, W), depthwise ones (C, 1, H, W).
-        source: of it, for people.
 
     Raises:
         UserError: `arrays` are not of an EfficientNet-Lite0.
@@ -55,9 +54,7 @@ def lite_from_torch(arrays: Mapping[str, np.ndarray], source: str) -> Pretrained
     unused = [key for key in arrays if key not in taken and not key.endswith(".num_batches_tracked")]
     foreign = [key for key in unused if not key.startswith("_fc.")]
     if foreign:
-        raise UserError(
-            f"{source} is no EfficientNet-Lite0 of efficientnet_lite_pytorch: it has {foreign[0]!r} as well"
-        )
+        raise UserError(f"{source} is no EfficientNet-Lite0 of efficientnet_lite_pytorch: it has also {foreign[0]!r}")
     return Pretrained(source, layers, LITE0_RGB, unused)
 
 

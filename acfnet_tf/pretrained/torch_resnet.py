@@ -36,7 +36,6 @@ def resnet_from_torch(arrays: Arrays, backbone: str, source: str) -> Pretrained:
     Args:
         arrays: a state dict of a ResNet, with or without classifier or segmentation heads, of any floating dtype.
         backbone: the network that is wanted; any other is refused.
-        source: what the state dict is from, for messages and reports.
 
     Returns:
         Weights for every layer of `acfnet_tf.backbones.resnet` that has any, as float32.

@@ -96,13 +96,8 @@ def _foliage(
     """A crown: overlapping clumps of leaves, darker below, brighter above."""
     base = canvas.style.colors["vegetation"]
     clump = canvas.pixels(radius * 0.55, z)
-    canvas.ellipse(
-        canvas.project(x, y, z),
-        canvas.pixels(radius * 0.85, z),
-        canvas.pixels(radius * 0.8, z),
-        canvas.shade(base, 0.9, z),
-        identity,
-    )
+    wide, high = canvas.pixels(radius * 0.85, z), canvas.pixels(radius * 0.8, z)
+    canvas.ellipse(canvas.project(x, y, z), wide, high, canvas.shade(base, 0.9, z), identity)
     for _ in range(clumps):
         across, up = rng.uniform(-0.7, 0.7) * radius, rng.uniform(-0.6, 0.6) * radius
         light = 0.97 + 0.16 * up / radius + rng.uniform(-0.06, 0.06)

@@ -6,7 +6,6 @@ As in `surroundings`, `bare` objects show no tell-tale of their class, only its 
 from __future__ import annotations
 
 from random import Random
-from typing import NamedTuple
 
 from acfnet_tf.scenes.canvas import Canvas, Panel
 from acfnet_tf.scenes.styles import Color
@@ -14,20 +13,13 @@ from acfnet_tf.scenes.styles import Color
 _TYRE: Color = (28, 28, 30)
 
 
-class Build(NamedTuple):
-    """Ranges of a vehicle's measures in metres."""
-
-    width: tuple[float, float]
-    height: tuple[float, float]
-    length: tuple[float, float]
-
-
 BUILDS = {
-    "car": Build((1.75, 1.95), (1.45, 1.75), (3.9, 4.7)),
-    "truck": Build((2.4, 2.6), (2.8, 3.7), (6.5, 9.0)),
-    "bus": Build((2.45, 2.6), (2.9, 3.3), (8.5, 12.0)),
-    "train": Build((2.5, 2.8), (3.2, 3.8), (16.0, 28.0)),
+    "car": ((1.75, 1.95), (1.45, 1.75), (3.9, 4.7)),
+    "truck": ((2.4, 2.6), (2.8, 3.7), (6.5, 9.0)),
+    "bus": ((2.45, 2.6), (2.9, 3.3), (8.5, 12.0)),
+    "train": ((2.5, 2.8), (3.2, 3.8), (16.0, 28.0)),
 }
+"""The ranges of a vehicle's width, height and length in metres."""
 
 
 def _glass(canvas: Canvas, color: Color, z: float) -> Color:
@@ -167,13 +159,10 @@ def draw_person(canvas: Canvas, rng: Random, x: float, z: float, bare: bool) -> 
     stride = rng.uniform(0.0, 0.2)
     trousers = canvas.shade(color, 0.7, z)
     for foot in (0.32 - stride, 0.68 + stride):
-        canvas.polygon(
-            panel.polygon(((foot - 0.12, 0), (foot + 0.12, 0), (0.72, 0.5), (0.28, 0.5))), trousers, identity
-        )
-    shirt = canvas.shade(color, 1.0, z)
-    canvas.polygon(
-        panel.polygon(((0.22, 0.44), (0.78, 0.44), (0.84, 0.6), (0.8, 0.83), (0.2, 0.83), (0.16, 0.6))), shirt, identity
-    )
+        leg = ((foot - 0.12, 0), (foot + 0.12, 0), (0.72, 0.5), (0.28, 0.5))
+        canvas.polygon(panel.polygon(leg), trousers, identity)
+    body = ((0.22, 0.44), (0.78, 0.44), (0.84, 0.6), (0.8, 0.83), (0.2, 0.83), (0.16, 0.6))
+    canvas.polygon(panel.polygon(body), canvas.shade(color, 1.0, z), identity)
     for outer, inner in ((0.04, 0.2), (0.96, 0.8)):
         arm = ((outer, 0.46), (inner, 0.48), (inner, 0.82), ((outer + inner) / 2, 0.8))
         canvas.polygon(panel.polygon(arm), canvas.shade(color, 0.88, z), identity)
@@ -212,12 +201,8 @@ def draw_cycle(canvas: Canvas, rng: Random, name: str, x: float, z: float, acros
         canvas.polygon(panel.polygon(body), color, identity)
         canvas.polygon(panel.quad(0.42, 0.58, 0.24, 0.4), tyre, identity)
     thick = max(canvas.pixels(0.09, z), 0.006 * canvas.camera.size[0])
-    tubes = (
-        ((0.8, 0.33), (0.7, 0.98)),
-        ((0.62, 1.0), (0.76, 0.98)),
-        ((0.2, 0.33), (0.37, 0.85)),
-        ((0.28, 0.87), (0.44, 0.87)),
-    )
+    tubes = (((0.8, 0.33), (0.7, 0.98)), ((0.62, 1.0), (0.76, 0.98)))
+    tubes += (((0.2, 0.33), (0.37, 0.85)), ((0.28, 0.87), (0.44, 0.87)))
     if not motor:
         tubes += (((0.2, 0.33), (0.48, 0.3)), ((0.48, 0.3), (0.72, 0.78)), ((0.37, 0.75), (0.72, 0.78)))
     for tube in tubes:
@@ -245,11 +230,8 @@ def draw_rider(canvas: Canvas, rng: Random, name: str, x: float, z: float, acros
         for knee, foot in ((0.16, 0.28), (0.84, 0.72)):
             leg = ((0.5, 0.55), (knee, 0.42), (foot - 0.08, 0.16), (foot + 0.08, 0.16), (0.5, 0.42))
             canvas.polygon(panel.polygon(leg), trousers, identity)
-        canvas.polygon(
-            panel.polygon(((0.28, 0.44), (0.72, 0.44), (0.9, 0.6), (0.8, 0.84), (0.2, 0.84), (0.1, 0.6))),
-            shirt,
-            identity,
-        )
+        body = ((0.28, 0.44), (0.72, 0.44), (0.9, 0.6), (0.8, 0.84), (0.2, 0.84), (0.1, 0.6))
+        canvas.polygon(panel.polygon(body), shirt, identity)
         head = panel.point(0.5, 0.92)
     radius = canvas.pixels(0.14, z)
     canvas.ellipse(head, radius, radius * 1.15, _skin(canvas, rng, z), identity)

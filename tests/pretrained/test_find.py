@@ -10,7 +10,8 @@ import keras
 import pytest
 
 from acfnet_tf.backbones.originals import original
-from acfnet_tf.pretrained.find import find_pretrained
+from acfnet_tf.config import ModelConfig
+from acfnet_tf.pretrained.find import find_pretrained, find_weights
 from acfnet_tf.pretrained.imagenet import impatient_network
 from acfnet_tf.pretrained.keras_resnet import layers_of
 from acfnet_tf.pretrained.pretrained import Pretrained
@@ -58,7 +59,8 @@ def test_without_network_imagenet_stops_and_auto_warns_with_the_file_to_fetch(ca
     if backbone != "resnet18":
         assert str(cache) in message
     assert capsys.readouterr().err == ""
-    assert find_pretrained("auto", backbone) is None
+    start = find_weights(ModelConfig(backbone=backbone, weights="auto"))
+    assert start.config == ModelConfig(backbone=backbone, weights="auto", initialization="random weights")
     warning = capsys.readouterr().err
     assert "training starts from scratch" in warning
     assert url in warning
