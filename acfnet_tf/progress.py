@@ -21,7 +21,8 @@ class ProgressBar(tqdm):
 
     def update(self, n: float | None = 1) -> bool | None:
         if self._started is None:
-            # Before it is shown, and with what it is about to count: until the second item there is no speed.
+            # The clock starts before the first item is shown, and that item does not count: until the second one there
+            # is no speed.
             self._started, self._first = self.working_time(), self.n + n
         return super().update(n)
 
@@ -40,7 +41,7 @@ class ProgressBar(tqdm):
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Around what is not to be counted."""
+        """Stops the clock around what is not to be counted."""
         begun = time.monotonic()
         try:
             yield

@@ -77,7 +77,7 @@ def test_several_workers_must_be_asked_for_and_be_there(monkeypatch):
 
 def test_a_worker_on_its_own_has_everything(lonely):
     assert lonely.is_chief
-    assert lonely.share(ADDRESSES) == ADDRESSES
+    assert lonely.part_of(ADDRESSES) == ADDRESSES
     np.testing.assert_array_equal(lonely.sum(np.arange(3)), np.arange(3))
     np.testing.assert_array_equal(lonely.gather(7), [7])
     values = [np.float32([[-0.0, 1.5, np.nan]]), np.int64(3), np.zeros((0, 2), np.float32)]
@@ -91,7 +91,7 @@ def test_a_worker_on_its_own_has_everything(lonely):
 def test_shares_are_disjoint_and_complete(count):
     items = list(range(7))
     addresses = [f"host:{index + 1}" for index in range(count)]
-    shares = [Workers(tf.distribute.get_strategy(), addresses, index).share(items) for index in range(count)]
+    shares = [Workers(tf.distribute.get_strategy(), addresses, index).part_of(items) for index in range(count)]
     assert sorted(item for share in shares for item in share) == items
 
 

@@ -39,8 +39,8 @@ def augment(
     offset = tf.floor(place * (size - window + 1))
     if anchor is not None:
         anchor = tf.cast(anchor, tf.float32)
-        around = tf.clip_by_value(anchor - tf.floor(place * window), 0, size - window)
-        offset = tf.where(anchor >= 0, around, offset)
+        anchored = tf.clip_by_value(anchor - tf.floor(place * window), 0, size - window)
+        offset = tf.where(anchor >= 0, anchored, offset)
     # A window inside the image fills the crop, so that rounding leaves no stripe of padding one pixel wide.
     resized = tf.where(window < size, crop, tf.clip_by_value(tf.round(size * scale), 1, crop))
     resized = tf.cast(resized, tf.int32)
@@ -58,11 +58,7 @@ def augment(
     # What tf.image.resize(values, resized, "nearest") gives, in half the time: whole rows are copied.
     values = tf.transpose(tf.gather(tf.transpose(tf.gather(values, rows)), columns))
     if config.photometric:
-        seed = tf.random.experimental.stateless_fold_in(seed, 1)
-        if config.photometric is True:
-            return distort_colors(image, seed), values
-        for kind in config.photometric:
-            image = change_colors(image, seed, kind)
+        image = change_colors(image, tf.random.experimental.stateless_fold_in(seed, 1), config.photometric)
     return image, values
 
 
@@ -96,32 +92,3 @@ def pad(
     image = tf.concat([tf.concat([image, right], 1), bottom], 0)
     label = tf.pad(label, [[0, size[0] - height], [0, size[1] - width]], constant_values=ignore_label)
     return tf.ensure_shape(image, (*size, 3)), tf.ensure_shape(label, size)
-
-
-def distort_colors(image: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Photometric distortion with the operations and ranges of mmsegmentation (and of SSD before it).
-
-    Brightness ±32, contrast, saturation × 0.5 … 1.5, hue ± a tenth of the circle, each with probability ½; contrast
-    before or after saturation and hue, with probability ½.
-
-    Args:
-        image: (H, W, 3) float32 RGB in 0–255.
-        seed: (2,).
-
-    Returns:
-        The same, clipped to 0–255.
-    """
-    amount = tf.unstack(tf.random.stateless_uniform((4,), seed, -1.0, 1.0))
-    use = tf.unstack(tf.random.stateless_uniform((5,), tf.random.experimental.stateless_fold_in(seed, 1)) < 0.5)
-
-    def contrast(image: tf.Tensor) -> tf.Tensor:
-        return tf.clip_by_value(image * (1 + 0.5 * amount[1]), 0, 255)
-
-    def saturation_and_hue(image: tf.Tensor) -> tf.Tensor:
-        image = tf.cond(use[2], lambda: tf.image.adjust_saturation(image, 1 + 0.5 * amount[2]), lambda: image)
-        return tf.cond(use[3], lambda: tf.image.adjust_hue(image, 0.1 * amount[3]), lambda: image)
-
-    image = tf.cond(use[0], lambda: tf.clip_by_value(image + 32 * amount[0], 0, 255), lambda: image)
-    image = tf.cond(use[1] & use[4], lambda: contrast(image), lambda: image)
-    image = tf.clip_by_value(255 * saturation_and_hue(image / 255), 0, 255)
-    return tf.cond(use[1] & ~use[4], lambda: contrast(image), lambda: image)

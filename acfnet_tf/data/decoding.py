@@ -15,10 +15,10 @@ from acfnet_tf.errors import DataError
 
 JPEG_START = b"\xff\xd8\xff"
 DECODING = 2
-"""Counts up when the pixels of a file change, so that nothing decoded before is taken for them."""
+"""The version of decoding: it counts up when the pixels of a file change, so that no cache of before is taken."""
 
 _TOO_MANY_PIXELS, _LONGEST_SIDE = 2**29, 1_000_000
-"""For TensorFlow, and for the libpng in it."""
+"""Limits of TensorFlow, and of the libpng in it."""
 
 GREY_8_BIT = b"\x08\x00"
 """Bytes 24 and 25, bit depth and colour type, of a PNG with one 8-bit channel."""
@@ -124,7 +124,7 @@ class Decoder:
 
         if self.coding == "color":
             return tf.ensure_shape(by_pillow(), (None, None))
-        # Of others, decode_png would make some grey or other without a word: of palettes, colours, 2 or 16 bits.
+        # Of palettes, colours, 2 or 16 bits, decode_png would make some grey or other without a word.
         header = tf.strings.substr(content, 0, 16) + tf.strings.substr(content, 24, 2)
         values = tf.cond(
             (header == PNG_START + GREY_8_BIT) & _is_plain(content),

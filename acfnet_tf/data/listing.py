@@ -13,7 +13,7 @@ from acfnet_tf.errors import DataError
 IMAGE_SUFFIXES = (
     ".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tga", ".tif", ".tiff", ".webp",
 )  # fmt: skip
-"""Of the names of images, in lower case."""
+"""Endings of the names of images, in lower case."""
 
 _OF_SYSTEMS = (
     "__macosx", "@eadir", "@recycle", "#recycle", "#snapshot", "$recycle.bin", "lost+found",
@@ -42,7 +42,7 @@ def list_images(folder: Path) -> list[Path]:
     Raises:
         DataError: a folder cannot be read.
     """
-    found, seen = [], {str(above) for above in Path(os.path.realpath(folder)).parents}
+    images, seen = [], {str(above) for above in Path(os.path.realpath(folder)).parents}
     waiting = deque([folder] if folder.is_dir() else [])
     while waiting:
         here = waiting.popleft()
@@ -58,8 +58,8 @@ def list_images(folder: Path) -> list[Path]:
                 # Links wait until all real folders are done.
                 waiting.append(path) if is_link else waiting.appendleft(path)
             elif is_picture(path) and (is_link or entry.is_file()):
-                found.append(path)
-    return sorted(found)
+                images.append(path)
+    return sorted(images)
 
 
 def subfolders(folder: Path) -> list[Path]:
@@ -111,7 +111,7 @@ def spelt(path: Path) -> Path:
     return folder / names.get(unified(path.name), path.name)
 
 
-@functools.lru_cache(16)  # a table names many files of few folders
+@functools.lru_cache(16)  # A table names many files of few folders.
 def _names(folder: Path, time: int) -> dict[str, str]:
     """{unified name: name} of what is in a folder, at the time of its last change."""
     return {unified(entry.name): entry.name for entry in _entries(folder)}

@@ -38,23 +38,23 @@ class SampleOrder:
         self.num_files, self.seed, self.draws_classes = num_files, seed, temperature is not None
         if self.draws_classes:
             files = [np.flatnonzero(column) for column in class_pixels.T]
-            share = class_pixels.sum(axis=0) / max(class_pixels.sum(), 1)
-            occurs = np.array([len(found) > 0 for found in files])
+            fraction = class_pixels.sum(axis=0) / max(class_pixels.sum(), 1)
+            occurs = np.array([len(places) > 0 for places in files])
             if not occurs.any():
                 raise DataError("data.rare_class_temperature: no training mask holds a pixel of any class.")
             # The largest weight is 1, however small the temperature.
-            weight = np.where(occurs, np.exp(np.minimum(share[occurs].min() - share, 0) / temperature), 0)
+            weight = np.where(occurs, np.exp(np.minimum(fraction[occurs].min() - fraction, 0) / temperature), 0)
             bounds = np.cumsum(weight / weight.sum())
             # Rounding must not let a class that occurs nowhere be drawn where it is the last.
             self._bounds = tf.constant(np.where(bounds > 1 - 1e-6, 2, bounds), tf.float32)
-            self._files = tf.RaggedTensor.from_row_lengths(np.concatenate(files), [len(found) for found in files])
+            self._files = tf.RaggedTensor.from_row_lengths(np.concatenate(files), [len(places) for places in files])
 
     def __call__(self, index: int | tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """File, () int64, and class, () int64 or −1 for none, of global sample `index`."""
         if not self.draws_classes:
             return sample_file_index(self.seed, index, self.num_files), tf.constant(-1, tf.int64)
         seed = tf.stack([tf.constant(self.seed, tf.int64), tf.convert_to_tensor(index, tf.int64)])
-        # Another stream than the augmentation's, which has the same seed.
+        # The stream is another one than the augmentation's, which has the same seed.
         chance = tf.random.stateless_uniform((2,), tf.random.experimental.stateless_fold_in(seed, 2))
         drawn = tf.searchsorted(self._bounds, chance[:1], side="right", out_type=tf.int64)[0]
         files = self._files[drawn]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal
 
 import tensorflow as tf
 
@@ -20,17 +21,27 @@ RANGES = {
 """What `data.photometric` may name, and of which amounts one is drawn; the last two have none."""
 
 
-def change_colors(image: tf.Tensor, seed: tf.Tensor, kind: str) -> tf.Tensor:
-    """Applies one kind of change with probability ½, by an amount that is uniform in its range.
+USUAL = ("brightness", "contrast", "saturation", "hue")
+"""What `data.photometric=true` means: the operations and ranges of mmsegmentation, and of SSD before it."""
+
+
+def change_colors(image: tf.Tensor, seed: tf.Tensor, kinds: Sequence[str] | Literal[True]) -> tf.Tensor:
+    """Applies each kind of change with probability ½, one after the other, by amounts that are uniform in their ranges.
 
     Args:
         image: (H, W, 3) float32 RGB in 0–255.
         seed: (2,). All chance is a pure function of it and the kind.
-        kind: one of `RANGES`.
+        kinds: of `RANGES`; True for the usual ones.
 
     Returns:
         The same, in 0–255.
     """
+    for kind in USUAL if kinds is True else kinds:
+        image = _change(image, seed, kind)
+    return image
+
+
+def _change(image: tf.Tensor, seed: tf.Tensor, kind: str) -> tf.Tensor:
     chance = tf.random.stateless_uniform((2,), tf.random.experimental.stateless_fold_in(seed, list(RANGES).index(kind)))
     low, high = RANGES[kind]
     amount = tf.reshape(low + chance[1] * (high - low), (1,) if kind in ("hue", "saturation") else (1, 1, 1, 1))

@@ -45,8 +45,8 @@ def average(forward: Forward, images: tf.Tensor, evaluation: EvaluationConfig, c
         scale, flip = tf.constant([s for s, _ in views], tf.float64)[view], tf.constant([f for _, f in views])[view]
         scaled_size = tf.maximum(tf.cast(tf.round(scale * tf.cast(size, tf.float64)), tf.int32), 1)
         scaled = _flipped(_resized(images, scaled_size), flip)
-        found = _over_windows(forward, scaled, evaluation, classes)
-        return view + 1, {head: total[head] + _flipped(_resized(found[head], size), flip) for head in total}
+        maps = _over_windows(forward, scaled, evaluation, classes)
+        return view + 1, {head: total[head] + _flipped(_resized(maps[head], size), flip) for head in total}
 
     total = _repeat(len(views), add_view, _zeros(images, classes))
     return {head: values / len(views) for head, values in total.items()}
@@ -66,9 +66,9 @@ def _over_windows(
     def add_window(window: tf.Tensor, total: Maps) -> tuple[tf.Tensor, Maps]:
         top, left = tops[window // tf.size(lefts)], lefts[window % tf.size(lefts)]
         bottom, right = tf.minimum(top + window_height, height), tf.minimum(left + window_width, width)
-        found = forward(images[:, top:bottom, left:right])
-        around = [[0, 0], [top, height - bottom], [left, width - right], [0, 0]]
-        return window + 1, {head: total[head] + tf.pad(found[head], around) for head in total}
+        maps = forward(images[:, top:bottom, left:right])
+        margins = [[0, 0], [top, height - bottom], [left, width - right], [0, 0]]
+        return window + 1, {head: total[head] + tf.pad(maps[head], margins) for head in total}
 
     total = _repeat(tf.size(tops) * tf.size(lefts), add_window, _zeros(images, classes))
     count = coverage(tops, window_height, height)[:, None] * coverage(lefts, window_width, width)

@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from acfnet_tf.layers.dilation import never_differentiated
 
-sys.modules.setdefault("openvino_telemetry", None)  # which reports every import and conversion to its makers
+# Telemetry would report every import and conversion to OpenVINO's makers.
+sys.modules.setdefault("openvino_telemetry", None)
 import openvino  # noqa: E402
 
 
@@ -33,8 +34,8 @@ class OpenVino:
             network = convert(self._model, heads)
             settings = {"INFERENCE_PRECISION_HINT": self._precision}
             self._compiled[heads] = openvino.Core().compile_model(network, "CPU", settings)
-        found = self._compiled[heads](np.asarray(images))
-        return {head: tf.convert_to_tensor(found[head]) for head in heads}
+        outputs = self._compiled[heads](np.asarray(images))
+        return {head: tf.convert_to_tensor(outputs[head]) for head in heads}
 
 
 def convert(model: keras.Model, heads: tuple[str, ...]) -> openvino.Model:

@@ -16,12 +16,12 @@ def window_starts(size: tf.Tensor | int, window: int, overlap: float) -> tf.Tens
     Args:
         size: () int32, pixels of the axis.
         window: pixels of a window.
-        overlap: share of a window that the next one covers again, in [0, 1).
+        overlap: fraction of a window that the next one covers again, in [0, 1).
 
     Returns:
         (number of windows,) int32.
     """
-    # Rounded, since 1 − 0.9 is a little more than a tenth.
+    # It is rounded, since 1 − 0.9 is a little more than a tenth.
     stride = max(1, math.ceil(round(window * (1 - overlap), 6)))
     last = tf.maximum(size - window, 0)
     count = (last + stride - 1) // stride + 1

@@ -52,11 +52,11 @@ class Batches:
         self.experiment, self.workers = experiment, workers
         self.size = experiment.train.batch_size
         self.bad: set[Sample] = set()
-        own = self.size // workers.count
-        self._rows = range(workers.index * own, (workers.index + 1) * own)
+        size = self.size // workers.count
+        self._rows = range(workers.index * size, (workers.index + 1) * size)
 
     def __call__(self, first_step: int) -> Iterator[Batch]:
-        """From the batch on that comes after `first_step` steps, to the last one.
+        """Reads batches, from the one that comes after `first_step` steps to the last one.
 
         Raises:
             DataError: a file of the batch cannot be used, which it names; or all can, but TensorFlow reads none.
@@ -78,7 +78,7 @@ class Batches:
             yield Batch(values, self._distribute(values))
 
     def samples_of(self, step: int) -> list[Sample]:
-        """Of the global batch that comes after `step` steps."""
+        """The samples of the global batch that comes after `step` steps."""
         indices = range(step * self.size, (step + 1) * self.size)
         return [self.samples[int(self.order(index)[0])] for index in indices]
 
@@ -112,7 +112,7 @@ class Batches:
         return strategy.experimental_distribute_values_from_function(part)
 
     def _wait(self, pause: float | None, failure: tf.errors.OpError) -> None:
-        """Before reading again what is good now: what was wrong has passed, or is in the cache."""
+        """Waits before reading again: the samples are good, so that what was wrong passes, or is in the cache."""
         if pause is not None:
             time.sleep(pause)
             return
@@ -130,10 +130,10 @@ class Batches:
         Raises:
             DataError: bad files are not to be skipped, or no others are left.
         """
-        found = diagnose(suspects, self.classes)
-        if found is None:
+        diagnosis = diagnose(suspects, self.classes)
+        if diagnosis is None:
             return False
-        sample, error = found
+        sample, error = diagnosis
         self.bad.add(sample)
         if self.experiment.data.on_bad_file == "stop" or self.bad.issuperset(self.samples):
             raise error

@@ -86,7 +86,7 @@ class Checkpoints:
             ConfigError: the checkpoint is of another model. No variable has changed.
             UserError: there are only damaged ones, or the newest cannot be read.
         """
-        for partial in self._folder.glob(".step_*.npz.*"):  # of a process that was killed
+        for partial in self._folder.glob(".step_*.npz.*"):  # A process that was killed has left them.
             with contextlib.suppress(OSError):
                 partial.unlink()
         steps = self.steps()
@@ -102,7 +102,7 @@ class Checkpoints:
                 rest = "; continuing from the one before" if steps else ""
                 reason = getattr(error, "strerror", None) or error
                 print(f"Checkpoint {file} is damaged ({reason}): it is now {damaged.name}{rest}.", flush=True)
-        # Also when they were put aside by an earlier call: beginning anew must be the user's decision.
+        # An earlier call may have put them aside: beginning anew must be the user's decision.
         if any(re.fullmatch(r"step_\d+\.npz\.damaged", name) for name in names_in(self._folder)):
             raise UserError(f"{self._folder} holds only damaged checkpoints. Move the folder away to begin anew")
         return None
@@ -115,7 +115,7 @@ class Checkpoints:
             for name, variable in self._variables.items():
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, np.asarray(variable.numpy()), allow_pickle=False)
-            archive.comment = bytes(CHECKSUM_BYTES)  # the place of the checksum
+            archive.comment = bytes(CHECKSUM_BYTES)  # The checksum takes its place.
         stream.write(_checksum(stream))
 
     def _read(self, file: Path) -> None:
@@ -130,20 +130,20 @@ class Checkpoints:
                         variable.assign(np.lib.format.read_array(member, allow_pickle=False))
 
     def _check_same_model(self, file: Path, archive: zipfile.ZipFile) -> None:
-        found = {}
+        stored = {}
         for member_name in archive.namelist():
             with archive.open(member_name) as member:
                 np.lib.format.read_magic(member)
                 shape, _, dtype = np.lib.format.read_array_header_1_0(member)
-            found[member_name.removesuffix(".npy")] = f"{dtype.name} {shape}"
+            stored[member_name.removesuffix(".npy")] = f"{dtype.name} {shape}"
         expected = {
             name: f"{tf.as_dtype(variable.dtype).name} {tuple(variable.shape)}"
             for name, variable in self._variables.items()
         }
         differences = [
-            f"{name} is {found.get(name, 'missing')} in the file, {expected.get(name, 'missing')} in the model"
-            for name in expected | found
-            if found.get(name) != expected.get(name)
+            f"{name} is {stored.get(name, 'missing')} in the file, {expected.get(name, 'missing')} in the model"
+            for name in expected | stored
+            if stored.get(name) != expected.get(name)
         ]
         if differences:
             more = f"; and {len(differences) - 3} more" if len(differences) > 3 else ""
@@ -151,7 +151,7 @@ class Checkpoints:
 
 
 def _checksum(stream: BinaryIO) -> bytes:
-    """Of all but the last bytes, which are next to be read or written."""
+    """The checksum of all but the last bytes, which are next to be read or written."""
     remaining = max(0, stream.seek(0, os.SEEK_END) - CHECKSUM_BYTES)
     stream.seek(0)
     checksum = 0

@@ -67,7 +67,7 @@ def train(
         raise ConfigError("train.xla compiles what runs on one device; here are several. Leave it out")
     with workers.naming_lost_ones():
         if workers.is_chief:
-            check_same_run(Path(run_dir), experiment)  # before the data are looked into, which can take minutes
+            check_same_run(Path(run_dir), experiment)  # That comes first: to look into the data can take minutes.
         initialization = initialization_of_run(experiment.model, Path(run_dir), workers, tools.find_weights)
         experiment = dataclasses.replace(experiment, model=initialization.config)
         with workers.chief_first():
@@ -75,10 +75,10 @@ def train(
         experiment = _with_classes(experiment, len(source.classes))
         folder = RunFolder(run_dir, experiment, source.classes, writes=workers.is_chief)
         training = _Training(experiment, folder, workers, source, initialization, tools)
-        del initialization  # which holds the weights
+        del initialization  # It holds the weights.
         with folder.open(), Interruption() as training.interruption:
             training.run()
-            workers.gather(0)  # nobody leaves before the chief has written everything
+            workers.gather(0)  # Nobody leaves before the chief has written everything.
     return folder.model_file
 
 
@@ -118,7 +118,7 @@ class _Training:
             self._say(initialization.assign(self.model))
             self.optimizer.build(self.model.trainable_variables)
             loss_scale = LossScale() if config.precision == "mixed_float16" else None
-        # Float32 and averaged weights, whatever is trained with: what is validated is what is saved.
+        # It is in float32 and has averaged weights, whatever is trained with: what is validated is what is saved.
         self.inference_model = create_model(experiment.model)
         self.predictor = Predictor(self.inference_model)
         loss = SegmentationLoss(config.loss, weights, self.classes.ignore_label)
@@ -229,7 +229,7 @@ class _Training:
     def _advance(self, batch: Batch, batches: Iterator[Batch]) -> Batch | None:
         """One step, and its row in metrics.csv if one is due. Returns the next batch, if there is one."""
         losses = self.train_step(batch.distributed, self.progress.micro_step)
-        following = next(batches, None)  # is read, and copied to the devices, while they compute
+        following = next(batches, None)  # It is read, and copied to the devices, while they compute.
         numbers = {name: float(value) for name, value in losses.items()}
         self.step += 1
         finite = numbers.pop("finite")
@@ -242,7 +242,7 @@ class _Training:
         return following
 
     def _is_loss_scale_too_large(self, loss: float) -> bool:
-        """Whether gradients overflowed in float16 only: the next step has half the scale."""
+        """Whether gradients overflowed in float16 only, so that the next step, with half the scale, may be good."""
         loss_scale = self.train_step.loss_scale
         return loss_scale is not None and np.isfinite(loss) and float(loss_scale.scale.numpy()) >= 1
 
@@ -250,7 +250,7 @@ class _Training:
         return self.step == self.config.steps or (self.step > 0 and self.step % self.config.validate_every == 0)
 
     def _validate(self) -> None:
-        """Where a validation is due and has not been done yet, by this process or the one that it continues."""
+        """Validates, if it is due and has not been done yet by this process or the one that it continues."""
         if not self._is_validated_here() or self.workers.gather(self.step in self.folder.metrics.validations()).any():
             return
         self._update_inference_model()
@@ -291,7 +291,7 @@ class _Training:
 
 
 def _with_classes(experiment: Experiment, num_classes: int) -> Experiment:
-    """With the number of classes that the data have.
+    """The experiment with the number of classes that the data have.
 
     Raises:
         ConfigError: the settings say another one.

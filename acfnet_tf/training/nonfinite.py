@@ -17,17 +17,17 @@ from acfnet_tf.training.workers import Workers
 
 LISTED_FILES = 8
 
-TAME = "Lower train.learning_rate or set train.clip_norm"
+ADVICE = "Lower train.learning_rate or set train.clip_norm"
 
 
 def check_state(variables: Mapping[str, tf.Variable], step: int) -> None:
-    """Before a checkpoint, as an update can be too large though its gradient was finite.
+    """Makes sure, before a checkpoint, that no update was too large: it can be, though its gradient was finite.
 
     Raises:
         UserError: of the whole state of the training, which is the same on all workers, something is not finite.
     """
     if broken := not_finite(variables):
-        raise UserError(f"after step {step}, {broken}. {TAME}; the run continues from its last checkpoint")
+        raise UserError(f"after step {step}, {broken}. {ADVICE}; the run continues from its last checkpoint")
 
 
 class NonFiniteSteps:
@@ -76,7 +76,7 @@ class NonFiniteSteps:
     def _blame(self, batch: dict[str, tf.Tensor], files: Sequence[Sample]) -> tuple[str, str, bool]:
         """What is to blame for a step, what helps, and whether no later step can be better."""
         if broken := not_finite({variable.path: variable for variable in self.model.weights}):
-            return broken, TAME, True
+            return broken, ADVICE, True
         bad = np.zeros(len(files), np.int64)
         places = batch["index"].numpy() % len(files)
         for image, label, place in zip(batch["image"], batch["label"], places, strict=True):
@@ -88,13 +88,13 @@ class NonFiniteSteps:
         on_noise = bool(bad.any()) and self._is_bad(noise, tf.zeros_like(batch["label"][0]))
         if on_noise or (bad.all() and len(bad) > 1):
             where = "the weights have grown so large that no image, or hardly any, gives finite numbers"
-            return where, TAME, on_noise and bool(bad.all())
+            return where, ADVICE, on_noise and bool(bad.all())
         if bad.any():
             where = f"{bad.sum()} of its {len(files)} images are not finite by themselves: {named}"
-            return where, f"Mend or remove the images. {TAME}", False
-        return f"no image is to blame by itself; its images are: {named}", TAME, False
+            return where, f"Mend or remove the images. {ADVICE}", False
+        return f"no image is to blame by itself; its images are: {named}", ADVICE, False
 
     def _is_bad(self, image: tf.Tensor, label: tf.Tensor) -> bool:
-        with deferred_statistics():  # which are dropped: this is no training
+        with deferred_statistics():  # They are dropped, as this is no training.
             losses = self.loss(self.model(image[None], training=True), label[None])
         return not np.isfinite([float(value) for value in losses.values()]).all()

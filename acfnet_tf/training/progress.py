@@ -61,7 +61,7 @@ class Progress:
         self.text = "first step builds the graph"
         self.bar.set_postfix_str(self.text)
         self.started, self.refreshed = self.bar.working_time(), time.monotonic()
-        self.timed_steps = -1  # the first step is not timed
+        self.timed_steps = -1  # The first step is not timed.
         self.laps: list[float] = []
 
     def micro_step(self, done: int) -> None:
@@ -129,7 +129,7 @@ class Progress:
         self.refreshed = time.monotonic()
 
     def _announce_duration(self) -> None:
-        """After the second step, which is the first that does not build the graph."""
+        """Says, after the second step, how long all take: it is the first one that does not build the graph."""
         self.laps.append(self.bar.working_time())
         if len(self.laps) != 2 or not self.shown:
             return
@@ -141,7 +141,7 @@ class Progress:
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
-        """Around what is no training: it is not counted as such."""
+        """Stops the clock around what is no training."""
         self.bar.clear()
         with self.bar.paused():
             yield

@@ -76,7 +76,7 @@ class RunFolder:
             with write_errors(f"into {self.path}"):
                 self.path.mkdir(parents=True, exist_ok=True)
                 stack.enter_context(self._lock())
-                for partial in self.path.glob(".*.keras.*"):  # half a model, of a process that was killed
+                for partial in self.path.glob(".*.keras.*"):  # A process that was killed has left half a model.
                     partial.unlink()
                 write_atomically(self.path / CONFIG_FILE, self.experiment.to_json())
                 write_atomically(self.path / CLASSES_FILE, self.classes.to_json())
@@ -89,8 +89,8 @@ class RunFolder:
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
-        """The system releases it when the process ends, however it ends."""
-        owner = self.path / ".owner"  # beside the lock itself, which the one that is kept out empties
+        """Locks the folder; the system releases it when the process ends, however it ends."""
+        owner = self.path / ".owner"  # The lock itself is emptied by whoever is kept out.
         lock = filelock.FileLock(self.path / ".lock", timeout=0)
         try:
             lock.acquire()
@@ -138,7 +138,7 @@ class RunFolder:
             return ""
         file, before = self.path / SAMPLES_FILE, {}
         if step and SAMPLES_FILE in names_in(self.path):
-            with contextlib.suppress(ValueError, AttributeError):  # whoever changed it: it is written anew
+            with contextlib.suppress(ValueError, AttributeError):  # Whoever has changed it, it is written anew.
                 before = {
                     split: names
                     for split, names in json.loads(read_text(file)).items()
@@ -183,10 +183,10 @@ class RunFolder:
 
 def _changes(old: list[str], new: list[str]) -> str:
     """Which names are new and which are gone, the first of each."""
-    found = {"samples more": sorted(set(new) - set(old)), "fewer": sorted(set(old) - set(new))}
+    changes = {"samples more": sorted(set(new) - set(old)), "fewer": sorted(set(old) - set(new))}
     listed = [
         f"{len(names)} {what} ({', '.join(names[:3])}{', …' if len(names) > 3 else ''})"
-        for what, names in found.items()
+        for what, names in changes.items()
         if names
     ]
     return " and ".join(listed) or "the same samples in another order"
@@ -254,7 +254,7 @@ def check_same_run(path: Path, new: Experiment) -> None:
     old = read_config(path)
     if new.model.num_classes is None:
         old = dataclasses.replace(old, model=dataclasses.replace(old.model, num_classes=None))
-    if new.model.weights == old.model.weights != "none":  # which prescribe the same
+    if new.model.weights == old.model.weights != "none":  # Then the weights prescribe the same.
         prescribed = {name: getattr(new.model, name) for name in PRESCRIBED}
     else:
         prescribed = {"initialization": new.model.initialization}

@@ -21,7 +21,7 @@ def evaluate_shared(
     boundary_widths: Sequence[int] = (),
     stop: Callable[[], bool] = lambda: False,
 ) -> Evaluation | None:
-    """`evaluate` on all samples, of which every worker takes its share; all workers get the sums, which are exact.
+    """`evaluate` on all samples, of which every worker takes its part; all workers get the sums, which are exact.
 
     Args:
         stop: asked after every image; where it says yes, on any worker, there is no result.
@@ -33,11 +33,11 @@ def evaluate_shared(
         UserError, DataError: as `evaluate`.
     """
     whole = Evaluation.of_nothing(predictor.heads, classes, len(samples), boundary_widths)
-    if share := workers.share(samples):  # there may be fewer images than workers
-        own = evaluate(predictor, share, classes, boundary_widths=boundary_widths, progress=workers.is_chief, stop=stop)
-        whole.matrices, whole.boundaries = own.matrices, own.boundaries
-        for head, counts in own.images.items():
-            workers.share(whole.images[head])[:] = counts
+    if mine := workers.part_of(samples):  # there may be fewer images than workers
+        part = evaluate(predictor, mine, classes, boundary_widths=boundary_widths, progress=workers.is_chief, stop=stop)
+        whole.matrices, whole.boundaries = part.matrices, part.boundaries
+        for head, counts in part.images.items():
+            workers.part_of(whole.images[head])[:] = counts
     stopped = workers.gather(stop()).any()
     _sum_in_place(workers, whole)
     return None if stopped else whole

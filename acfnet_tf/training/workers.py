@@ -45,7 +45,7 @@ class Workers:
                 f"{replicas} devices; choose a multiple{hint}"
             )
 
-    def share(self, items: Sequence) -> Sequence:
+    def part_of(self, items: Sequence) -> Sequence:
         """This worker's part of the items; those of all workers are disjoint and make up the whole."""
         return items[self.index :: self.count]
 
@@ -63,7 +63,7 @@ class Workers:
 
     @contextlib.contextmanager
     def chief_first(self) -> Iterator[None]:
-        """Around what makes files that all workers need: where they share a disk, once is enough."""
+        """Lets the chief go first through what makes files for all: on a common disk, once is enough."""
         if not self.is_chief:
             self.gather(0)
         yield
@@ -113,7 +113,7 @@ class Workers:
 
     @contextlib.contextmanager
     def naming_lost_ones(self) -> Iterator[None]:
-        """Around whatever the workers do together.
+        """Names the worker that is lost, around whatever they do together.
 
         Raises:
             Stopped: another worker is gone; says which.

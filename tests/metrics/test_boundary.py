@@ -100,20 +100,6 @@ def test_neither_ignored_pixels_nor_the_frame_are_boundaries():
     np.testing.assert_array_equal(counts.counts[1, :, 1], [1, 1])  # columns 1 and 3 see each other
 
 
-def test_merge_is_one_count_over_all_images():
-    rng = np.random.default_rng(2)
-    pairs = [rng.integers(0, 3, (2, height, 7)).astype(np.uint8) for height in (1, 5)]
-    together, one, other = (BoundaryCounts(3, [1, 2]) for _ in range(3))
-    for counts, images in ((together, pairs), (one, pairs[:1]), (other, pairs[1:])):
-        for truth, prediction in images:
-            counts.update(truth, prediction)
-    one.merge(other)
-    np.testing.assert_array_equal(one.counts, together.counts)
-    assert together.counts.any() and together.counts.dtype == np.int64
-    with pytest.raises(ValueError, match="widths"):
-        one.merge(BoundaryCounts(3, [1]))
-
-
 @pytest.mark.parametrize(
     ("num_classes", "ignored", "predicted_type"),
     [(254, 255, np.uint8), (255, 65_535, np.uint8), (256, 65_535, np.uint8), (1_000, 65_535, np.uint16)],
