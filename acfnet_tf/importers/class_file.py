@@ -128,7 +128,7 @@ def _color_and_values(entry: dict[str, Any], index: int, color: Color, coding: C
     ids = entry.get("ids", entry.get("id"))
     if "color" in entry:
         color = _color(entry["color"])
-    by_color = coding == "color" and "color" in entry and isinstance(ids, int)  # tables have both, for either coding
+    by_color = coding == "color" and "color" in entry and isinstance(ids, int)  # Tables have both, for either coding.
     if ids is not None and not by_color:
         owned = _values(ids, coding)
         if coding == "color" and "color" not in entry and owned:
