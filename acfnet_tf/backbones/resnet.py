@@ -128,7 +128,7 @@ def _bottleneck(
         name=f"{name}_conv2",
         **common,
     )(y)
-    y = ConvNormAct(4 * width, 1, activation=False, name=f"{name}_conv3", **common)(y)
+    y = ConvNormAct(4 * width, 1, activation=None, name=f"{name}_conv3", **common)(y)
     return _residual(x, y, strides, common, name)
 
 
@@ -145,11 +145,11 @@ def _basic(
     """Two 3×3 convolutions, the first of which has the block's stride."""
     del stride_in
     y = ConvNormAct(width, 3, strides=strides, dilation_rate=rates[0], name=f"{name}_conv1", **common)(x)
-    y = ConvNormAct(width, 3, dilation_rate=rates[1], activation=False, name=f"{name}_conv2", **common)(y)
+    y = ConvNormAct(width, 3, dilation_rate=rates[1], activation=None, name=f"{name}_conv2", **common)(y)
     return _residual(x, y, strides, common, name)
 
 
 def _residual(x: keras.KerasTensor, y: keras.KerasTensor, strides: int, common: dict, name: str) -> keras.KerasTensor:
     if strides != 1 or x.shape[-1] != y.shape[-1]:
-        x = ConvNormAct(y.shape[-1], 1, strides=strides, activation=False, name=f"{name}_shortcut", **common)(x)
+        x = ConvNormAct(y.shape[-1], 1, strides=strides, activation=None, name=f"{name}_shortcut", **common)(x)
     return keras.layers.ReLU(name=f"{name}_out")(keras.layers.Add(name=f"{name}_add")([x, y]))
