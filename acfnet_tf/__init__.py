@@ -19,7 +19,7 @@ from acfnet_tf import layers, losses, serving
 from acfnet_tf._version import __version__
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.models.acfnet import ACFNet
-from acfnet_tf.models.weights import pretrained_model
+from acfnet_tf.pretrained import pretrained_model
 from acfnet_tf.recipes import load_experiment
 from acfnet_tf.training.optimizer import L2SGD, AdamW
 from acfnet_tf.visualization.inspection import Inspector

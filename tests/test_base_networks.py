@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import acfnet_tf
-from acfnet_tf.models.weights import pretrained_model
+from acfnet_tf.pretrained import pretrained_model
 from tests.test_main import run
 from tests.tiny import TINY_SETTINGS
 

