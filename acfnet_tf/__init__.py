@@ -25,10 +25,10 @@ from acfnet_tf.training.optimizer import L2SGD, AdamW
 from acfnet_tf.visualization.inspection import Inspector
 
 __all__ = [
+    "L2SGD",
     "ACFNet",
     "AdamW",
     "Inspector",
-    "L2SGD",
     "Predictor",
     "__version__",
     "layers",

@@ -42,6 +42,12 @@ Scenes = Annotated[int, Range(1, 10**6)]
 """More would be scenes of the next split, see `acfnet_tf.scenes`."""
 Text = Annotated[str, Range(1)]
 
+Context = Literal["aspp", "psp"]
+ClassFeature = Literal["acf_sum", "acf_concat", "class_center"]
+OutputStride = Literal[8, 16, 32]
+StrideIn = Literal["3x3", "1x1"]
+Stem = Literal["7x7", "deep_64", "deep_128"]
+
 
 @dataclass(frozen=True)
 class ModelConfig(Settings, path="model"):
@@ -56,14 +62,14 @@ class ModelConfig(Settings, path="model"):
     num_classes: Annotated[int, Range(2, 65_534)] | None = None
     backbone: Text = "resnet101"
     weights: Text = "none"
-    context: Literal["aspp", "psp"] | None = "aspp"
-    class_feature: Literal["acf_sum", "acf_concat", "class_center"] | None = "acf_sum"
+    context: Context | None = "aspp"
+    class_feature: ClassFeature | None = "acf_sum"
     channels: Annotated[int, Range(2, 2**16)] = 512
     aspp_rates: tuple[Pixels, ...] = (12, 24, 36)
-    output_stride: Literal[8, 16, 32] = 8
+    output_stride: OutputStride = 8
     backbone_width: Channels = 64
-    stride_in: Literal["3x3", "1x1"] = "3x3"
-    stem: Literal["7x7", "deep_64", "deep_128"] = "7x7"
+    stride_in: StrideIn = "3x3"
+    stem: Stem = "7x7"
     conv_bias: bool = False
     batch_norm_epsilon: Annotated[float, Range(above=0, most=1)] = 1e-5
     pixel_mean: tuple[Mean, Mean, Mean] = PIXEL_MEAN
