@@ -44,5 +44,5 @@ def median_frequency_weights(pixel_counts: np.ndarray, image_pixels: np.ndarray)
 
 
 def _mean_one(weights: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """Scaled to mean 1 over the classes that are present; 1 for the others."""
+    """The weights, scaled to mean 1 over the classes that are present; 1 for the others."""
     return np.where(present, weights / weights[present].mean(), 1.0) if present.any() else np.ones_like(weights)

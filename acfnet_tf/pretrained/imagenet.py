@@ -13,7 +13,7 @@ from typing import Any
 
 import keras
 
-from acfnet_tf.backbones.originals import original
+from acfnet_tf.backbones.keras_networks import KERAS_NETWORKS, keras_network
 from acfnet_tf.backbones.resnet import ARCHITECTURES
 from acfnet_tf.backbones.segformer import SEGFORMERS
 from acfnet_tf.errors import UserError, first_line
@@ -105,8 +105,8 @@ def _imagenet_weights(backbone: str, width: int) -> Pretrained:
         return resnet_from_keras(model, backbone, f"keras.applications {name} (imagenet)")
     if backbone == "efficientnet_lite0" and width == 64:
         return packaged_lite0()
-    model, settings = original(backbone, width, "imagenet")
-    return Pretrained(f"{model.name} (imagenet)", layers_of(model), settings)
+    model = keras_network(backbone, width, "imagenet")
+    return Pretrained(f"{model.name} (imagenet)", layers_of(model), KERAS_NETWORKS[backbone].preprocessing)
 
 
 def _cached_files() -> set[Path]:

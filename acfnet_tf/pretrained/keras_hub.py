@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import keras
 
-from acfnet_tf.backbones.originals import IMAGENET_RGB
+from acfnet_tf.backbones.keras_networks import IMAGENET_RGB
 from acfnet_tf.backbones.resnet import ARCHITECTURES
 from acfnet_tf.backbones.segformer import SEGFORMERS
 from acfnet_tf.errors import UserError, first_line

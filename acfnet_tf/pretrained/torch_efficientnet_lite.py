@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from acfnet_tf.backbones.originals import LITE0_RGB
+from acfnet_tf.backbones.keras_networks import LITE0_RGB
 from acfnet_tf.errors import UserError
 from acfnet_tf.pretrained.pretrained import Pretrained
 from acfnet_tf.pretrained.torch_file import read_torch_file

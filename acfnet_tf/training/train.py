@@ -19,7 +19,7 @@ from acfnet_tf.data.sample import DataSource
 from acfnet_tf.errors import ConfigError, DataError, Stopped
 from acfnet_tf.importers.open import open_data
 from acfnet_tf.inference.predictor import Predictor
-from acfnet_tf.losses import SegmentationLoss
+from acfnet_tf.losses import head_losses
 from acfnet_tf.measure.memory import choose_micro_batch
 from acfnet_tf.models.create import create_model
 from acfnet_tf.models.initialization import Initialization
@@ -121,7 +121,8 @@ class _Training:
         # Float32 and averaged weights, whatever is trained with: what is validated is what is saved.
         self.inference_model = create_model(experiment.model)
         self.predictor = Predictor(self.inference_model)
-        loss = SegmentationLoss(config.loss, statistics.class_weights(), self.classes.ignore_label)
+        weights = statistics.class_weights()
+        loss = head_losses(config.loss, self.model.output, weights, self.classes.ignore_label)
         self.nonfinite = NonFiniteSteps(config.max_nonfinite_steps, workers, self.model, loss)
 
         recorded = int(workers.gather((workers.is_chief and folder.micro_batch()) or 0)[0]) or None
