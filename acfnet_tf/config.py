@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from acfnet_tf.errors import ConfigError
+from acfnet_tf.heads import FINE, HEADS, LOSS_WEIGHTS
 from acfnet_tf.settings import Range, Settings, flatten, override_fields
 
 PAPER_SCALES = (0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
@@ -45,6 +46,12 @@ Photometric = Literal[
 ]
 """Changes of an image's colours, see `acfnet_tf.data.photometric`."""
 
+Context = Literal["aspp", "psp"]
+ClassFeature = Literal["acf_sum", "acf_concat", "class_center"]
+OutputStride = Literal[8, 16, 32]
+StrideIn = Literal["3x3", "1x1"]
+Stem = Literal["7x7", "deep_64", "deep_128"]
+
 
 @dataclass(frozen=True)
 class ModelConfig(Settings, path="model"):
@@ -59,14 +66,14 @@ class ModelConfig(Settings, path="model"):
     num_classes: Annotated[int, Range(2, 65_534)] | None = None
     backbone: Text = "resnet101"
     weights: Text = "none"
-    context: Literal["aspp", "psp"] | None = "aspp"
-    class_feature: Literal["acf_sum", "acf_concat", "class_center"] | None = "acf_sum"
+    context: Context | None = "aspp"
+    class_feature: ClassFeature | None = "acf_sum"
     channels: Annotated[int, Range(2, 2**16)] = 512
     aspp_rates: tuple[Pixels, ...] = (12, 24, 36)
-    output_stride: Literal[8, 16, 32] = 8
+    output_stride: OutputStride = 8
     backbone_width: Channels = 64
-    stride_in: Literal["3x3", "1x1"] = "3x3"
-    stem: Literal["7x7", "deep_64", "deep_128"] = "7x7"
+    stride_in: StrideIn = "3x3"
+    stem: Stem = "7x7"
     conv_bias: bool = False
     batch_norm_epsilon: Annotated[float, Range(above=0, most=1)] = 1e-5
     pixel_mean: tuple[Mean, Mean, Mean] = PIXEL_MEAN
@@ -118,19 +125,21 @@ class DataConfig(Settings, path="data"):
             raise self._refusal("scale_range", self.scale_range, "the smaller scale first")
 
 
-@dataclass(frozen=True)
-class LossConfig(Settings, path="train.loss"):
-    """Eq. 4 and Section 4.4: L = aux_weight·la + coarse_weight·lc + fine_weight·lf."""
+_HeadWeights = dataclasses.make_dataclass(
+    "_HeadWeights", [(f"{head}_weight", NotNegative, weight) for head, weight in LOSS_WEIGHTS.items()], frozen=True
+)
 
-    aux_weight: NotNegative = 0.4
-    coarse_weight: NotNegative = 0.6
-    fine_weight: NotNegative = 0.7
+
+@dataclass(frozen=True)
+class LossConfig(_HeadWeights, Settings, path="train.loss"):
+    """Eq. 4 and Section 4.4: L = aux_weight·la + coarse_weight·lc + fine_weight·lf, a field for each of `HEADS`."""
+
     class_weights: (
         Literal["cityscapes", "inverse_log", "enet", "median_frequency", "none"]
         | Annotated[tuple[NotNegative, ...], Range(1)]
     ) = "cityscapes"
     ohem: bool = False
-    ohem_heads: tuple[Literal["aux", "coarse", "fine"], ...] = ("fine",)
+    ohem_heads: tuple[Literal[HEADS], ...] = (FINE,)
     ohem_threshold: Annotated[float, Range(above=0, most=1)] = 0.7
     ohem_min_kept: CountOrZero = 100_000
 
@@ -138,6 +147,11 @@ class LossConfig(Settings, path="train.loss"):
         super().__post_init__()
         if self.ohem and not self.ohem_heads:
             raise self._refusal("ohem_heads", self.ohem_heads, "one head at least, as train.loss.ohem is true")
+
+    @property
+    def head_weights(self) -> dict[str, float]:
+        """Of each head, in the order of the forward pass."""
+        return {head: getattr(self, f"{head}_weight") for head in HEADS}
 
 
 @dataclass(frozen=True)

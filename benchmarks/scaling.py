@@ -69,7 +69,7 @@ def work(flags: argparse.Namespace) -> None:
 
     from acfnet_tf.cluster import join_workers
     from acfnet_tf.errors import ConfigError
-    from acfnet_tf.losses import CITYSCAPES_CLASS_WEIGHTS, SegmentationLoss
+    from acfnet_tf.losses import CITYSCAPES_CLASS_WEIGHTS, head_losses
     from acfnet_tf.models.create import create_model
     from acfnet_tf.recipes import load_experiment
     from acfnet_tf.training.optimizer import create_optimizer
@@ -87,7 +87,7 @@ def work(flags: argparse.Namespace) -> None:
         model = create_model(experiment.model)
         optimizer = create_optimizer(experiment.train, model.head_variables)
         optimizer.build(model.trainable_variables)
-    loss = SegmentationLoss(experiment.train.loss, CITYSCAPES_CLASS_WEIGHTS)
+    loss = head_losses(experiment.train.loss, model.output, CITYSCAPES_CLASS_WEIGHTS)
     train_step = TrainStep(strategy, model, optimizer, loss, replica_batch=flags.batch, micro_batch=flags.batch)
     images, labels = (tf.constant(array) for array in random_batch(flags.batch, flags.crop))
     batch = strategy.experimental_distribute_values_from_function(lambda _: {"image": images, "label": labels})

@@ -55,7 +55,7 @@ def build_ours(backbone: str = "resnet101", width: int = 64, **arguments: Any) -
 
     import acfnet_tf
     from acfnet_tf.config import LossConfig, TrainConfig
-    from acfnet_tf.losses import CITYSCAPES_CLASS_WEIGHTS, SegmentationLoss
+    from acfnet_tf.losses import CITYSCAPES_CLASS_WEIGHTS, head_losses
     from acfnet_tf.training.optimizer import create_optimizer
     from acfnet_tf.training.step import TrainStep
 
@@ -63,7 +63,7 @@ def build_ours(backbone: str = "resnet101", width: int = 64, **arguments: Any) -
     config = TrainConfig(learning_rate=LEARNING_RATE, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY)
     optimizer = create_optimizer(config)
     optimizer.build(model.trainable_variables)
-    loss = SegmentationLoss(LossConfig(), CITYSCAPES_CLASS_WEIGHTS)
+    loss = head_losses(LossConfig(), model.output, CITYSCAPES_CLASS_WEIGHTS)
     train_step = TrainStep(tf.distribute.get_strategy(), model, optimizer, loss, replica_batch=1, micro_batch=1)
 
     def step(images: np.ndarray, labels: np.ndarray) -> float:

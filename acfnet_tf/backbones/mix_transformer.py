@@ -23,8 +23,9 @@ ARCHITECTURES = {
     "b4": _Architecture((64, 128, 320, 512), (3, 8, 27, 3)),
     "b5": _Architecture((64, 128, 320, 512), (3, 6, 40, 3)),
 }
-HEADS = (1, 2, 5, 8)
+ATTENTION_HEADS = (1, 2, 5, 8)
 REDUCTIONS = (8, 4, 2, 1)
+"""Of each of the four stages; see `ReducedAttention`."""
 
 
 def mix_transformer(images: keras.KerasTensor, name: str, width: int = 64) -> list[keras.KerasTensor]:
@@ -46,7 +47,7 @@ def mix_transformer(images: keras.KerasTensor, name: str, width: int = 64) -> li
     """
     architecture = ARCHITECTURES[name]
     x, stages = images, []
-    for stage, (channels, heads) in enumerate(zip(architecture.channels, HEADS, strict=True)):
+    for stage, (channels, heads) in enumerate(zip(architecture.channels, ATTENTION_HEADS, strict=True)):
         if channels * width % (64 * heads):
             raise ValueError(
                 f"width {width} gives stage {stage + 1} of Mix Transformer {name} {channels * width / 64:g} channels, "
@@ -62,6 +63,7 @@ def mix_transformer(images: keras.KerasTensor, name: str, width: int = 64) -> li
     return stages
 
 
+@keras.saving.register_keras_serializable("acfnet_tf")
 class PatchEmbedding(keras.layers.Layer):
     """Strided convolution, padded symmetrically so that patches overlap, and LayerNorm.
 
@@ -69,10 +71,17 @@ class PatchEmbedding(keras.layers.Layer):
         channels: of the output.
         patch_size: odd.
         stride: between patches.
+
+    Call arguments:
+        inputs: (B, H, W, C).
+
+    Returns:
+        (B, ⌈H / stride⌉, ⌈W / stride⌉, channels).
     """
 
     def __init__(self, channels: int, patch_size: int, stride: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.channels, self.patch_size, self.stride = channels, patch_size, stride
         self.proj = Conv2D(channels, patch_size, strides=stride, dtype=self.dtype_policy, name="proj")
         self.norm = _layer_norm(1e-5, "norm", self.dtype_policy)
 
@@ -87,18 +96,26 @@ class PatchEmbedding(keras.layers.Layer):
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return self.proj.compute_output_shape(input_shape)
 
+    def get_config(self) -> dict[str, Any]:
+        config = {"channels": self.channels, "patch_size": self.patch_size, "stride": self.stride}
+        return super().get_config() | config
 
+
+@keras.saving.register_keras_serializable("acfnet_tf")
 class Encoder(keras.layers.Layer):
     """Transformer block of a residual attention and a residual feed-forward network.
 
     Args:
         channels: of input and output.
-        heads: of the attention.
-        reduction: of height and width of keys and values.
+        heads, reduction: of the `ReducedAttention`.
+
+    Call arguments:
+        inputs: (B, h, w, channels), and so are the outputs.
     """
 
     def __init__(self, channels: int, heads: int, reduction: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.channels, self.heads, self.reduction = channels, heads, reduction
         self.norm1 = _layer_norm(1e-6, "norm1", self.dtype_policy)
         self.attn = ReducedAttention(channels, heads, reduction, dtype=self.dtype_policy, name="attn")
         self.norm2 = _layer_norm(1e-6, "norm2", self.dtype_policy)
@@ -116,11 +133,24 @@ class Encoder(keras.layers.Layer):
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return input_shape
 
+    def get_config(self) -> dict[str, Any]:
+        config = {"channels": self.channels, "heads": self.heads, "reduction": self.reduction}
+        return super().get_config() | config
 
+
+@keras.saving.register_keras_serializable("acfnet_tf")
 class ReducedAttention(keras.layers.Layer):
     """Self-attention whose keys and values are patches of reduction × reduction positions.
 
     Patches begin at the first row and column; those that reach beyond the last ones see zeros there.
+
+    Args:
+        channels: of input and output.
+        heads: a divisor of `channels`.
+        reduction: by which height and width of keys and values are divided.
+
+    Call arguments:
+        inputs: (B, h, w, channels), and so are the outputs.
     """
 
     def __init__(self, channels: int, heads: int, reduction: int, **kwargs: Any) -> None:
@@ -157,12 +187,22 @@ class ReducedAttention(keras.layers.Layer):
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return input_shape
 
+    def get_config(self) -> dict[str, Any]:
+        config = {"channels": self.channels, "heads": self.heads, "reduction": self.reduction}
+        return super().get_config() | config
 
+
+@keras.saving.register_keras_serializable("acfnet_tf")
 class MixFeedForward(keras.layers.Layer):
-    """Two dense layers with four times the channels between them, where a depthwise 3×3 tells positions apart."""
+    """Two dense layers with four times the channels between them, where a depthwise 3×3 tells positions apart.
+
+    Args:
+        channels: of input and output, (B, h, w, channels).
+    """
 
     def __init__(self, channels: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.channels = channels
         self.fc1 = dense(4 * channels, "fc1", self.dtype_policy)
         self.dwconv = keras.layers.DepthwiseConv2D(3, padding="same", dtype=self.dtype_policy, name="dwconv")
         self.fc2 = dense(channels, "fc2", self.dtype_policy)
@@ -179,6 +219,9 @@ class MixFeedForward(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"channels": self.channels}
 
 
 def _layer_norm(epsilon: float, name: str, dtype: keras.DTypePolicy | None = None) -> keras.layers.LayerNormalization:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple, get_args
 
 import keras
 
+from acfnet_tf.config import OutputStride, Stem, StrideIn
 from acfnet_tf.layers.conv import ConvNormAct
 
 
@@ -27,10 +28,10 @@ def resnet(
     images: keras.KerasTensor,
     name: str = "resnet101",
     *,
-    output_stride: Literal[8, 16, 32] = 8,
+    output_stride: OutputStride = 8,
     width: int = 64,
-    stride_in: Literal["3x3", "1x1"] = "3x3",
-    stem: Literal["7x7", "deep_64", "deep_128"] = "7x7",
+    stride_in: StrideIn = "3x3",
+    stem: Stem = "7x7",
     conv_bias: bool = False,
     batch_norm_epsilon: float = 1e-5,
 ) -> list[keras.KerasTensor]:
@@ -46,8 +47,7 @@ def resnet(
         output_stride: of the last stage.
         width: channels of the first stage; 64 in the originals.
         stride_in: which convolution of a bottleneck block has the stride: "3x3" (torchvision, keras_hub,
-        mmsegmentation) or
-            "1x1" (keras.applications).
+            mmsegmentation) or "1x1" (keras.applications).
         stem: "7x7", or three 3×3 convolutions that end in 64 ("deep_64") or 128 channels ("deep_128").
         conv_bias: convolutions have a bias (keras.applications).
         batch_norm_epsilon: 1e-5, or 1.001e-5 (keras.applications).
@@ -60,9 +60,9 @@ def resnet(
     """
     if name not in ARCHITECTURES:
         raise ValueError(f"backbone must be one of {', '.join(ARCHITECTURES)}, not {name!r}")
-    if output_stride not in (8, 16, 32):
+    if output_stride not in get_args(OutputStride):
         raise ValueError(f"output_stride must be 8, 16 or 32, not {output_stride!r}")
-    if stride_in not in ("3x3", "1x1"):
+    if stride_in not in get_args(StrideIn):
         raise ValueError(f'stride_in must be "3x3" or "1x1", not {stride_in!r}')
     architecture = ARCHITECTURES[name]
     common = {"use_bias": conv_bias, "epsilon": batch_norm_epsilon}
@@ -128,7 +128,7 @@ def _bottleneck(
         name=f"{name}_conv2",
         **common,
     )(y)
-    y = ConvNormAct(4 * width, 1, activation=False, name=f"{name}_conv3", **common)(y)
+    y = ConvNormAct(4 * width, 1, activation=None, name=f"{name}_conv3", **common)(y)
     return _residual(x, y, strides, common, name)
 
 
@@ -145,11 +145,11 @@ def _basic(
     """Two 3×3 convolutions, the first of which has the block's stride."""
     del stride_in
     y = ConvNormAct(width, 3, strides=strides, dilation_rate=rates[0], name=f"{name}_conv1", **common)(x)
-    y = ConvNormAct(width, 3, dilation_rate=rates[1], activation=False, name=f"{name}_conv2", **common)(y)
+    y = ConvNormAct(width, 3, dilation_rate=rates[1], activation=None, name=f"{name}_conv2", **common)(y)
     return _residual(x, y, strides, common, name)
 
 
 def _residual(x: keras.KerasTensor, y: keras.KerasTensor, strides: int, common: dict, name: str) -> keras.KerasTensor:
     if strides != 1 or x.shape[-1] != y.shape[-1]:
-        x = ConvNormAct(y.shape[-1], 1, strides=strides, activation=False, name=f"{name}_shortcut", **common)(x)
+        x = ConvNormAct(y.shape[-1], 1, strides=strides, activation=None, name=f"{name}_shortcut", **common)(x)
     return keras.layers.ReLU(name=f"{name}_out")(keras.layers.Add(name=f"{name}_add")([x, y]))

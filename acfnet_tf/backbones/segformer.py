@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import keras
 
-from acfnet_tf.backbones.features import Features
+from acfnet_tf.backbones.backbone import Backbone
 from acfnet_tf.backbones.mix_transformer import ARCHITECTURES, dense, mix_transformer
 from acfnet_tf.layers.conv import ConvNormAct
 from acfnet_tf.layers.resize import Grid, ResizeLike
 
 SEGFORMERS = tuple(f"segformer_{name}" for name in ARCHITECTURES)
+"""Whole segmentation networks but for the classifier: what stands behind them needs no context of its own."""
 
 
-def segformer(images: keras.KerasTensor, name: str = "segformer_b0", width: int = 64) -> Features:
+def segformer(images: keras.KerasTensor, name: str = "segformer_b0", width: int = 64) -> Backbone:
     """Mix Transformer and all-MLP decoder: the map that stands before SegFormer's classifier.
 
     The decoder has 256 channels, whatever the encoder.
@@ -23,8 +24,8 @@ def segformer(images: keras.KerasTensor, name: str = "segformer_b0", width: int 
         width: relative to the original's 64.
 
     Returns:
-        Features at stride 4, of 256 · width / 64 channels; the auxiliary ones are the encoder's at stride 16.
-        Pretrained weights are for the encoder.
+        The decoder's map at stride 4, of 256 · width / 64 channels, and the encoder's at stride 16. Pretrained weights
+        are for the encoder.
 
     Raises:
         ValueError: a width that the attention heads do not divide.
@@ -39,4 +40,4 @@ def segformer(images: keras.KerasTensor, name: str = "segformer_b0", width: int 
             level = ResizeLike(2**index, name=f"decoder_resize_{index}")(level, stages[0])
         levels.append(level)
     fused = keras.layers.Concatenate(name="decoder_concat")(levels[::-1])
-    return Features(ConvNormAct(channels, 1, name="decoder_fuse")(fused), stages[2], encoder, Grid(4), Grid(16))
+    return Backbone(ConvNormAct(channels, 1, name="decoder_fuse")(fused), stages[2], encoder, Grid(4), Grid(16))

@@ -47,7 +47,7 @@ class SplitCounts:
 
 @dataclass(frozen=True)
 class CheckResult:
-    """What was found in a data set.
+    """What a data set holds, and what is wrong with it.
 
     Attributes:
         source: the data set.
@@ -92,7 +92,7 @@ def check_data(source: DataSource, splits: Sequence[str], *, progress: bool = Tr
         except DataError as error:
             findings.append(Finding("error", "split", f"Split {split}: {error}"))
     classes = source.classes
-    _ = classes.table  # is made here once, not by every thread at the same time
+    _ = classes.table  # It is made here once, not by every thread at the same time.
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         inspected = pool.map(lambda entry: inspect_pair(*entry, classes), listed)
         pairs = list(tqdm(inspected, "Checking", len(listed), unit="image", disable=None if progress else True))
@@ -105,7 +105,7 @@ def check_data(source: DataSource, splits: Sequence[str], *, progress: bool = Tr
     for split in dict.fromkeys(pair.split for pair in pairs):
         inside = np.array([pair.split == split for pair in readable], bool)
         counts[split] = _count([pair for pair in pairs if pair.split == split], pixels[inside])
-    findings.sort(key=lambda finding: finding.severity)  # "error" comes before "warning"
+    findings.sort(key=lambda finding: finding.severity)  # "error" comes before "warning".
     return CheckResult(source, counts, tuple(findings), tuple(collect_unknown(readable)))
 
 

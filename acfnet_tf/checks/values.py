@@ -44,7 +44,7 @@ def find_value_faults(pairs: Sequence[Pair], class_pixels: np.ndarray, classes: 
     if mixture and classes.coding == "index":
         yield Finding("warning", MIXTURE, f"The masks seem to be of two kinds. {mixture}")
     training = np.array([is_training(pair.split) for pair in pairs], bool)
-    if training.any() and not unknown:  # values in no class would make classes absent that are not
+    if training.any() and not unknown:  # Values in no class would make classes absent that are not.
         occurs = class_pixels[training].any(axis=0)
         if occurs.sum() < 2:
             yield _nothing_to_learn(pairs, occurs, classes)
@@ -89,7 +89,7 @@ def _explain_index(unknown: Sequence[UnknownValue], pairs: Sequence[Pair], class
     low, high = min(of_classes), max(of_classes)
     if classes.values == CITYSCAPES.values and values == {255} and max(occurring, default=0) < len(classes):
         return "These masks seem to hold trainIds; the Cityscapes layout wants labelIds (files *_labelIds.png)."
-    if values == {high + 1} and low == min(classes.values):  # no ignored value below takes up a shift
+    if values == {high + 1} and low == min(classes.values):  # No ignored value below takes up a shift.
         ids = f'give every class its number in a class file ("id": {low + 1} for {classes.names[0]}, and so on)'
         if low not in occurring:
             return f"{low} never occurs: the numbers seem to be shifted by one, {ids}."

@@ -106,10 +106,10 @@ def _class_set(entries: list[dict[str, Any]], ignore: Any, coding: Coding) -> Cl
         if name in names:
             raise ValueError(f"two classes have the name {name!r}")
         try:
-            color, owned = _color_and_values(entry, index, color, coding)
+            color, codes = _color_and_values(entry, index, color, coding)
         except ValueError as error:
             raise ValueError(f"class {index} ({name!r}): {error}") from error
-        for value in owned:
+        for value in codes:
             if values.setdefault(value, index) != index:
                 raise ValueError(f"{_shown(value, coding)} is both {entries[values[value]]['name']!r} and {name!r}")
         names[name] = index
@@ -128,12 +128,12 @@ def _color_and_values(entry: dict[str, Any], index: int, color: Color, coding: C
     ids = entry.get("ids", entry.get("id"))
     if "color" in entry:
         color = _color(entry["color"])
-    by_color = coding == "color" and "color" in entry and isinstance(ids, int)  # tables have both, for either coding
+    by_color = coding == "color" and "color" in entry and isinstance(ids, int)  # Tables have both, for either coding.
     if ids is not None and not by_color:
-        owned = _values(ids, coding)
-        if coding == "color" and "color" not in entry and owned:
-            color = unpack_color(owned[0])
-        return color, owned
+        codes = _values(ids, coding)
+        if coding == "color" and "color" not in entry and codes:
+            color = unpack_color(codes[0])
+        return color, codes
     if coding == "color" and "color" not in entry:
         raise ValueError("has no colour, and in colour masks every class needs one")
     return color, [pack_color(color) if coding == "color" else index]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -28,14 +28,14 @@ SAVED_AS_RGB = "Red, green and blue are the same everywhere: class numbers that 
 
 
 def find_classes(
-    config: DataConfig, root: Path, list_masks: Callable[[], Sequence[Source]], default: ClassSet | None = None
+    config: DataConfig, root: Path, masks: Iterable[Source] = (), default: ClassSet | None = None
 ) -> tuple[ClassSet, str]:
     """The classes of `data.classes`, or else of a class file in `root`, or else `default`, or else those in the masks.
 
     Args:
         config: of it count `classes`, `masks`, `ignore` and `on_bad_file`.
         root: the folder of the data.
-        list_masks: lists the masks to look into where need be.
+        masks: to look into where need be; else they are not even listed, if they are a generator.
         default: where the layout of the data says which classes they have.
 
     Returns:
@@ -59,28 +59,28 @@ def find_classes(
     if known:
         classes, note = known, ""
     elif file:
-        classes, note = _read(file, config, list_masks), "" if config.classes else f"The classes are from {file}."
+        classes, note = _read(file, config, masks), "" if config.classes else f"The classes are from {file}."
     else:
-        classes, note = _classes_in(list_masks(), config, root)
+        classes, note = _classes_in(list(masks), config, root)
     if classes.coding == "index":
         ignored = dict.fromkeys(config.ignore, IGNORED)
         classes = dataclasses.replace(classes, values={**ignored, **classes.values})
     return classes, note
 
 
-def _read(path: Path, config: DataConfig, list_masks: Callable[[], Sequence[Source]]) -> ClassSet:
+def _read(path: Path, config: DataConfig, masks: Iterable[Source]) -> ClassSet:
     file = parse_class_file(path)
     if config.masks or file.coding:
         return file.classes(config.masks)
-    masks = list_masks()
-    coding = _coding_of(masks[0]) if masks else None
+    first = next(iter(masks), None)
+    coding = _coding_of(first) if first else None
     try:
         return file.classes(coding)
     except DataError as error:
         if coding != "color":
             raise
-        hint = f" {SAVED_AS_RGB}" if _all_grey(read_values(masks[0], "color")) else ""
-        raise DataError(f"{error} The masks are taken for colour masks because {masks[0]} is RGB.{hint}") from error
+        hint = f" {SAVED_AS_RGB}" if _all_grey(read_values(first, "color")) else ""
+        raise DataError(f"{error} The masks are taken for colour masks because {first} is RGB.{hint}") from error
 
 
 def _coding_of(mask: Source) -> Coding:

@@ -76,14 +76,14 @@ def count_values(
                 if counts:
                     known[str(masks[index])] = prints[index], counts
         if cache_file:
-            with contextlib.suppress(OSError):  # a read-only data set is counted each time
+            with contextlib.suppress(OSError):  # A read-only data set is counted each time.
                 _save(cache_file, known)
     return [known.get(str(mask), ("", NO_VALUES))[1] for mask in masks]
 
 
 def count_in(values: np.ndarray) -> ValueCounts:
     """Counts the values of one mask (H, W), numbers or packed colours."""
-    if values.dtype == np.int32:  # of colours, which are too many for a table
+    if values.dtype == np.int32:  # Packed colours are too many for a table.
         return ValueCounts(*(part.astype(np.int64) for part in np.unique(values, return_counts=True)))
     pixels = np.bincount(values.ravel())
     occurring = np.flatnonzero(pixels)

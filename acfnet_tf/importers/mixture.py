@@ -21,7 +21,7 @@ def find_mixture(masks: Sequence[object], values: Sequence[np.ndarray], ignored:
         values: (K,) of each, numbers that occur in it, ascending.
         ignored: numbers that are no class.
     """
-    holds = [set(found.tolist()) for found in values]
+    holds = [set(held.tolist()) for held in values]
     everything = set().union(*holds)
     classes = sorted(everything.difference(ignored))
     if len(classes) < 2:
@@ -31,10 +31,10 @@ def find_mixture(masks: Sequence[object], values: Sequence[np.ndarray], ignored:
     def both(one: int, other: int) -> str:
         return f"{masks[one]} holds {_listed(holds[one])}, {masks[other]} {_listed(holds[other])}"
 
-    objects = [place for place, found in enumerate(holds) if found.intersection(classes[1:])]
+    objects = [place for place, held in enumerate(holds) if held.intersection(classes[1:])]
     for white in sorted(value for value in everything.intersection(ignored) if value > last):
         beside = [place for place in objects if white in holds[place]]
-        odd = [place for place, found in enumerate(holds) if white in found and not found.intersection(classes[1:])]
+        odd = [place for place, held in enumerate(holds) if white in held and not held.intersection(classes[1:])]
         alone = sum(first not in holds[place] for place in odd)
         if len(classes) > 2 or 2 * alone <= len(objects):
             odd = [place for place in odd if first in holds[place]]
@@ -48,11 +48,11 @@ def find_mixture(masks: Sequence[object], values: Sequence[np.ndarray], ignored:
                 f' (data.classes=FILE): "ignore": [{white}], or "ids": [{second}, {white}] for one class.'
             )
     low, high = (
-        [place for place, found in enumerate(holds) if found.difference(ignored) == set(kind)]
+        [place for place, held in enumerate(holds) if held.difference(ignored) == set(kind)]
         for kind in (classes[:-1], classes[1:])
     )
     consecutive = len(classes) > 2 and last - first == len(classes) - 1
-    if consecutive and low and high and not any({first, last} <= found for found in holds):
+    if consecutive and low and high and not any({first, last} <= held for held in holds):
         return (
             f"{both(low[0], high[0])}, and no mask holds {first} beside {last}: do the numbers of some masks begin at"
             f" {first}, of others at {first + 1}? Save all masks with the same numbers, or name the classes"

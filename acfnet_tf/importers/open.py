@@ -56,7 +56,7 @@ def _open_cityscapes(config: DataConfig, data_dir: str | None, classes: ClassSet
         note = f"For Cityscapes give --data_dir=DIR or set {ENVIRONMENT_VARIABLE}=DIR; for your own, see docs/data.md."
         changes = {"name": f"generated street scenes {data_dir}", "note": note}
     if config.classes and not classes:
-        classes, _ = find_classes(config, Path(data_dir), list)
+        classes, _ = find_classes(config, Path(data_dir))
     return dataclasses.replace(open_cityscapes(config, data_dir, classes), **changes)
 
 

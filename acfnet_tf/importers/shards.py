@@ -99,9 +99,8 @@ def open_shards(config: DataConfig, data_dir: str, classes: ClassSet | None) -> 
     root, manifest = data_dir, _read_manifest(data_dir)
     list_samples = functools.partial(_list_samples, root, manifest["splits"])
     if classes is None and config.classes:
-        classes, _ = find_classes(
-            config, Path(root), lambda: [sample.label for sample in list_samples(config.train_split)]
-        )
+        masks = (sample.label for split in [config.train_split] for sample in list_samples(split))
+        classes, _ = find_classes(config, Path(root), masks)
     return DataSource(
         f"shards {root}",
         classes or manifest["classes"],

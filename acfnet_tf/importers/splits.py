@@ -48,13 +48,11 @@ def open_splits(
             raise DataError(problem)
         return list(samples)
 
-    def list_masks() -> list[str]:
-        learned = [split for split in ("train", "val") if split in splits and splits[split].samples]
-        return [sample.label for split in learned or splits for sample in list_samples(split) if sample.label]
-
     notes = []
     if not classes:
-        classes, note = find_classes(config, root, list_masks, default_classes)
+        learned = [split for split in ("train", "val") if split in splits and splits[split].samples]
+        masks = (sample.label for split in learned or splits for sample in list_samples(split) if sample.label)
+        classes, note = find_classes(config, root, masks, default_classes)
         notes.append(note)
     spare = [mask for pairs in splits.values() for mask in pairs.spare]
     if spare:

@@ -83,11 +83,8 @@ def open_tfds(config: DataConfig, data_dir: str | None, classes: ClassSet | None
     splits, val = builder.info.splits, _val_split(builder)
     notes = [] if val in ("val", None) else [f"Split val is what TFDS calls {val}."]
     if classes is None:
-
-        def list_masks() -> list[Piece]:
-            return [sample.label for split in (config.train_split, config.val_split) for sample in list_samples(split)]
-
-        classes, note = find_classes(config, Path(folder), list_masks, _classes_of(builder, mask))
+        masks = (sample.label for split in (config.train_split, config.val_split) for sample in list_samples(split))
+        classes, note = find_classes(config, Path(folder), masks, _classes_of(builder, mask))
         notes += [note] if note else []
     return DataSource(
         f"TFDS {builder.info.full_name} in {folder}",
@@ -147,7 +144,7 @@ def _prepare(builder: tfds.core.DatasetBuilder) -> None:
     if not builder.info.splits:
         try:
             builder.download_and_prepare()
-        except Exception as error:  # network, disk and archives each raise their own
+        except Exception as error:  # Network, disk and archives each raise their own.
             if builder.MANUAL_DOWNLOAD_INSTRUCTIONS:
                 steps = " ".join(builder.MANUAL_DOWNLOAD_INSTRUCTIONS.split())
                 reason = f"needs files in {root}/downloads/manual, as they were downloaded: {steps}"
@@ -187,7 +184,7 @@ def _list_samples(builder: tfds.core.DatasetBuilder, image: str, mask: str, spli
         spec = re.sub(r"\bval\b", _val_split(builder) or "val", spec)
     try:
         parts = splits[spec].file_instructions
-    except (KeyError, ValueError, AssertionError, NotImplementedError) as error:  # TFDS raises the last for "all[:9%]"
+    except (KeyError, ValueError, AssertionError, NotImplementedError) as error:  # "all[:9%]" raises the last.
         reason = first_line(error).rstrip(":.")
         raise DataError(
             f"{builder.data_dir}: no split {split!r} ({reason}). There are: {', '.join(splits)};"

@@ -10,8 +10,9 @@ import tensorflow as tf
 from acfnet_tf.layers.class_attention import ClassAttentionBlock
 from acfnet_tf.layers.class_center import ClassCenterBlock
 from acfnet_tf.layers.class_center_fusion import ClassCenterFusion
-from acfnet_tf.layers.conv import Conv2D
+from acfnet_tf.layers.conv import Conv2D, check_channels_last
 from acfnet_tf.layers.norm import SyncBatchNorm
+from acfnet_tf.layers.precision import exact_dtype
 
 
 @keras.saving.register_keras_serializable("acfnet_tf")
@@ -59,8 +60,7 @@ class AttentionalClassFeature(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         if combine not in ("sum", "concat", None):
             raise ValueError(f'combine must be "sum", "concat" or None, not {combine!r}')
-        if keras.config.image_data_format() != "channels_last":
-            raise ValueError("acfnet_tf runs channels_last; see keras.config.set_image_data_format")
+        check_channels_last(keras.config.image_data_format())
         self.channels, self.combine, self.epsilon = channels, combine, epsilon
         common = {"dtype": self.dtype_policy}
         self.class_centers = ClassCenterBlock(channels, name="class_centers", **common)
@@ -92,7 +92,7 @@ class AttentionalClassFeature(keras.layers.Layer):
         self.built = True
 
     def call(self, features: tf.Tensor, coarse_logits: tf.Tensor, training: bool | None = None) -> tf.Tensor:
-        probabilities = tf.nn.softmax(tf.cast(coarse_logits, self.variable_dtype))
+        probabilities = tf.nn.softmax(tf.cast(coarse_logits, exact_dtype(self)))
         centers = self.class_centers(features, probabilities)
         if self.combine is None:
             fused = self.fusion(features, centers)
@@ -102,10 +102,10 @@ class AttentionalClassFeature(keras.layers.Layer):
             fused = self.fusion(tf.concat([attended, tf.cast(features, self.compute_dtype)], axis=-1))
         return tf.nn.relu(self.fusion_norm(fused, training=training))
 
-    def compute_output_spec(
-        self, features: keras.KerasTensor, coarse_logits: keras.KerasTensor, training: bool | None = None
-    ) -> keras.KerasTensor:
-        return keras.KerasTensor((*features.shape[:3], self.channels), dtype=self.compute_dtype)
+    def compute_output_shape(
+        self, features_shape: tuple[int | None, ...], coarse_logits_shape: tuple[int | None, ...]
+    ) -> tuple[int | None, ...]:
+        return (*features_shape[:3], self.channels)
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"channels": self.channels, "combine": self.combine, "epsilon": self.epsilon}

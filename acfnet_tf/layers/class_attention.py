@@ -7,6 +7,8 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
+from acfnet_tf.layers.precision import exact_dtype
+
 
 @keras.saving.register_keras_serializable("acfnet_tf")
 class ClassAttentionBlock(keras.layers.Layer):
@@ -48,22 +50,24 @@ class ClassAttentionBlock(keras.layers.Layer):
     def build(self, centers_shape: tuple[int | None, ...], probabilities_shape: tuple[int | None, ...]) -> None:
         classes, center_channels = centers_shape[1:]
         kernel_shape = (center_channels if self.combine == "sum" else classes * center_channels, self.channels)
-        self.kernel = self.add_weight(shape=kernel_shape, initializer="he_normal", autocast=False, name="kernel")
-        self.bias = self.add_weight(shape=(self.channels,), initializer="zeros", autocast=False, name="bias")
+        exact = {"dtype": exact_dtype(self), "autocast": False}
+        self.kernel = self.add_weight(shape=kernel_shape, initializer="he_normal", name="kernel", **exact)
+        self.bias = self.add_weight(shape=(self.channels,), initializer="zeros", name="bias", **exact)
 
     def call(self, centers: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
-        centers = tf.cast(centers, self.variable_dtype)
-        probabilities = tf.cast(probabilities, self.variable_dtype)
+        centers, probabilities = (tf.cast(x, exact_dtype(self)) for x in (centers, probabilities))
         if self.combine == "sum":
-            values = tf.einsum("bnc,cd->bnd", centers, self.kernel)
+            projected = tf.einsum("bnc,cd->bnd", centers, self.kernel)
         else:
             blocks = tf.reshape(self.kernel, (centers.shape[1], centers.shape[2], self.channels))
-            values = tf.einsum("bnc,ncd->bnd", centers, blocks)
-        features = tf.einsum("bhwn,bnd->bhwd", probabilities, values) + self.bias
+            projected = tf.einsum("bnc,ncd->bnd", centers, blocks)
+        features = tf.einsum("bhwn,bnd->bhwd", probabilities, projected) + self.bias
         return tf.cast(features, self.compute_dtype)
 
-    def compute_output_spec(self, centers: keras.KerasTensor, probabilities: keras.KerasTensor) -> keras.KerasTensor:
-        return keras.KerasTensor((*probabilities.shape[:3], self.channels), dtype=self.compute_dtype)
+    def compute_output_shape(
+        self, centers_shape: tuple[int | None, ...], probabilities_shape: tuple[int | None, ...]
+    ) -> tuple[int | None, ...]:
+        return (*probabilities_shape[:3], self.channels)
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"channels": self.channels, "combine": self.combine}

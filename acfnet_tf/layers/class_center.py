@@ -7,8 +7,11 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-ABSENT_CLASS = 1e-20
-"""A class whose probabilities sum to less over the whole image is absent: its center is zero (plus the conv's bias)."""
+from acfnet_tf.layers.precision import exact_dtype
+
+EPSILON = 1e-20
+"""The least sum of probabilities by which a mean divides. A class with less in the whole image is absent: its center
+becomes zero (plus the bias of the convolution) instead of 0 / 0. In float16 this number would be zero itself."""
 
 
 @keras.saving.register_keras_serializable("acfnet_tf")
@@ -23,7 +26,7 @@ class ClassCenterBlock(keras.layers.Layer):
     without approximation: conv1x1 runs on the N means instead of on all H·W pixels.
 
     Probabilities, their normalisation and the means are float32 whatever the dtype policy. A class that is absent
-    (see `ABSENT_CLASS`) has a finite center and finite gradients.
+    (see `EPSILON`) has a finite center and finite gradients.
 
     Args:
         channels: C', the channels of a center.
@@ -42,21 +45,22 @@ class ClassCenterBlock(keras.layers.Layer):
 
     def build(self, features_shape: tuple[int | None, ...], probabilities_shape: tuple[int | None, ...]) -> None:
         kernel_shape = (features_shape[-1], self.channels)
-        self.kernel = self.add_weight(shape=kernel_shape, initializer="he_normal", autocast=False, name="kernel")
-        self.bias = self.add_weight(shape=(self.channels,), initializer="zeros", autocast=False, name="bias")
+        exact = {"dtype": exact_dtype(self), "autocast": False}
+        self.kernel = self.add_weight(shape=kernel_shape, initializer="he_normal", name="kernel", **exact)
+        self.bias = self.add_weight(shape=(self.channels,), initializer="zeros", name="bias", **exact)
 
     def call(self, features: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
-        probabilities = tf.cast(probabilities, self.variable_dtype)
-        features = tf.cast(features, self.variable_dtype)
+        features, probabilities = (tf.cast(x, exact_dtype(self)) for x in (features, probabilities))
         mass = tf.reduce_sum(probabilities, axis=(1, 2), keepdims=True)
-        weights = probabilities / tf.maximum(mass, ABSENT_CLASS)
+        weights = probabilities / tf.maximum(mass, EPSILON)
         means = tf.einsum("bhwn,bhwc->bnc", weights, features)
         centers = tf.einsum("bnc,cd->bnd", means, self.kernel) + self.bias
         return tf.cast(centers, self.compute_dtype)
 
-    def compute_output_spec(self, features: keras.KerasTensor, probabilities: keras.KerasTensor) -> keras.KerasTensor:
-        shape = (probabilities.shape[0], probabilities.shape[-1], self.channels)
-        return keras.KerasTensor(shape, dtype=self.compute_dtype)
+    def compute_output_shape(
+        self, features_shape: tuple[int | None, ...], probabilities_shape: tuple[int | None, ...]
+    ) -> tuple[int | None, ...]:
+        return (probabilities_shape[0], probabilities_shape[-1], self.channels)
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"channels": self.channels}

@@ -44,8 +44,10 @@ class ClassCenterFusion(keras.layers.Layer):
         per_pixel = tf.nn.conv2d(features, self.kernel[None, None, :feature_channels], 1, "VALID")
         return per_pixel + per_image[:, None, None, :]
 
-    def compute_output_spec(self, features: keras.KerasTensor, centers: keras.KerasTensor) -> keras.KerasTensor:
-        return keras.KerasTensor((*features.shape[:3], self.channels), dtype=self.compute_dtype)
+    def compute_output_shape(
+        self, features_shape: tuple[int | None, ...], centers_shape: tuple[int | None, ...]
+    ) -> tuple[int | None, ...]:
+        return (*features_shape[:3], self.channels)
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"channels": self.channels}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -9,6 +10,21 @@ import tensorflow as tf
 
 from acfnet_tf.layers.dilation import dilated_convolution
 from acfnet_tf.layers.norm import SyncBatchNorm
+
+
+def check_channels_last(data_format: str) -> None:
+    """Raises ValueError where channels are to be the first axis: nothing here is made for that."""
+    if data_format != "channels_last":
+        raise ValueError("acfnet_tf runs channels_last; see keras.config.set_image_data_format")
+
+
+def check_symmetric(layer: keras.layers.Conv2D | keras.layers.DepthwiseConv2D) -> None:
+    """Raises ValueError where a convolution cannot be padded by the same number of pixels on all four sides."""
+    if len(set(layer.kernel_size)) != 1 or layer.kernel_size[0] % 2 == 0:
+        raise ValueError(f"kernel_size must be odd and square, not {layer.kernel_size}")
+    if len(set(layer.strides)) != 1 or len(set(layer.dilation_rate)) != 1:
+        raise ValueError(f"height and width need the same strides {layer.strides} and rate {layer.dilation_rate}")
+    check_channels_last(layer.data_format)
 
 
 @keras.saving.register_keras_serializable("acfnet_tf")
@@ -20,7 +36,7 @@ class Conv2D(keras.layers.Conv2D):
     - *Symmetric padding*, also for strides above 1, as in the networks whose pretrained weights exist. The output is of
       size `ceil(input / strides)` as with "same".
     - *Dilation by `dilated_convolution`.* Keras goes through SpaceToBatchND and BatchToSpaceND, which more than doubles
-      the time of a training step of this network on a CPU. (Convolutions in groups do.)
+      the time of a training step of this network on a CPU. Convolutions in groups still go that way.
 
     Args:
         filters: number of output channels.
@@ -33,12 +49,7 @@ class Conv2D(keras.layers.Conv2D):
 
     def __init__(self, filters: int, kernel_size: int | tuple[int, int], **kwargs: Any) -> None:
         super().__init__(filters, kernel_size, padding="same", **kwargs)
-        if len(set(self.kernel_size)) != 1 or self.kernel_size[0] % 2 == 0:
-            raise ValueError(f"kernel_size must be odd and square, not {self.kernel_size}")
-        if len(set(self.strides)) != 1 or len(set(self.dilation_rate)) != 1:
-            raise ValueError(f"height and width need the same strides {self.strides} and rate {self.dilation_rate}")
-        if self.data_format != "channels_last":
-            raise ValueError("acfnet_tf runs channels_last; see keras.config.set_image_data_format")
+        check_symmetric(self)
 
     def convolution_op(self, inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
         rate, stride, pad = self.dilation_rate[0], self.strides[0], (self.kernel_size[0] - 1) // 2
@@ -57,16 +68,19 @@ class Conv2D(keras.layers.Conv2D):
 
 @keras.saving.register_keras_serializable("acfnet_tf")
 class ConvNormAct(keras.layers.Layer):
-    """Convolution, synchronised BatchNorm, ReLU: the unit of which backbone and heads consist.
+    """Convolution, synchronised BatchNorm, activation: the unit of which backbone and heads consist.
 
     Args:
-        filters: number of output channels.
-        kernel_size: odd.
-        strides: of the convolution.
-        dilation_rate: of the convolution.
+        filters, kernel_size, strides, dilation_rate: of the convolution, whose kernel begins as "he_normal".
         use_bias: bias of the convolution, superfluous before BatchNorm but present in some pretrained weights.
         epsilon: of BatchNorm.
-        activation: ReLU after BatchNorm, or none.
+        activation: after BatchNorm; a name or function as in Keras's layers, or None.
+
+    Call arguments:
+        inputs: (B, H, W, C).
+
+    Returns:
+        (B, ⌈H / strides⌉, ⌈W / strides⌉, filters).
     """
 
     def __init__(
@@ -77,12 +91,15 @@ class ConvNormAct(keras.layers.Layer):
         dilation_rate: int = 1,
         use_bias: bool = False,
         epsilon: float = 1e-5,
-        activation: bool = True,
+        activation: str | Callable[[tf.Tensor], tf.Tensor] | None = "relu",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.filters, self.kernel_size, self.strides, self.dilation_rate = filters, kernel_size, strides, dilation_rate
-        self.use_bias, self.epsilon, self.activation = use_bias, epsilon, activation
+        self.use_bias, self.epsilon = use_bias, epsilon
+        if isinstance(activation, bool):  # Files of version 0.3 say whether it is ReLU.
+            activation = "relu" if activation else None
+        self.activation = keras.activations.get(activation)
         self.conv = Conv2D(
             filters,
             kernel_size,
@@ -94,7 +111,7 @@ class ConvNormAct(keras.layers.Layer):
             name="conv",
         )
         self.norm = SyncBatchNorm(epsilon=epsilon, dtype=self.dtype_policy, name="norm")
-        self.folded = False  # whether `norm` has been made a mere addition of its beta; see inference/folding.py
+        self.folded = False  # True once `norm` is a mere addition of its beta; see inference/folding.py
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         self.conv.build(input_shape)
@@ -107,7 +124,7 @@ class ConvNormAct(keras.layers.Layer):
             outputs = tf.nn.bias_add(outputs, self.norm.beta)
         else:
             outputs = self.norm(outputs, training=training)
-        return tf.nn.relu(outputs) if self.activation else outputs
+        return self.activation(outputs)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return self.conv.compute_output_shape(input_shape)
@@ -120,5 +137,5 @@ class ConvNormAct(keras.layers.Layer):
             "dilation_rate": self.dilation_rate,
             "use_bias": self.use_bias,
             "epsilon": self.epsilon,
-            "activation": self.activation,
+            "activation": keras.activations.serialize(self.activation),
         }

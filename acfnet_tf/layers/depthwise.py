@@ -7,6 +7,8 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from acfnet_tf.layers.conv import check_symmetric
+
 
 @keras.saving.register_keras_serializable("acfnet_tf")
 class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
@@ -25,14 +27,9 @@ class DepthwiseConv2D(keras.layers.DepthwiseConv2D):
 
     def __init__(self, kernel_size: int | tuple[int, int], **kwargs: Any) -> None:
         super().__init__(kernel_size, padding="same", **kwargs)
-        if len(set(self.kernel_size)) != 1 or self.kernel_size[0] % 2 == 0:
-            raise ValueError(f"kernel_size must be odd and square, not {self.kernel_size}")
-        if len(set(self.strides)) != 1 or len(set(self.dilation_rate)) != 1:
-            raise ValueError(f"height and width need the same strides {self.strides} and rate {self.dilation_rate}")
+        check_symmetric(self)
         if self.strides[0] > 1 and self.dilation_rate[0] > 1:
             raise ValueError(f"strides {self.strides} and dilation rate {self.dilation_rate} cannot both be above 1")
-        if self.data_format != "channels_last":
-            raise ValueError("acfnet_tf runs channels_last; see keras.config.set_image_data_format")
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         # Dilation goes through SpaceToBatchND: TensorFlow has no direct gradient of it.

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 
-FAR = 8
+LARGE_RATE = 8
 """From this rate on, on CPUs, oneDNN's gradient of the kernel takes longer than that of products (1.3 to 5 times)."""
 
 _differentiable = contextvars.ContextVar("differentiable", default=True)
@@ -41,7 +41,7 @@ def dilated_convolution(inputs: tf.Tensor, kernel: tf.Tensor, rate: int) -> tf.T
     Returns:
         (B, H, W, D), as if `rate` · (k − 1) / 2 zeros were around the inputs.
     """
-    near = rate < FAR or tf.config.get_visible_devices("GPU")
+    near = rate < LARGE_RATE or tf.config.get_visible_devices("GPU")
     if not _differentiable.get() or (near and _has_gradient(inputs.dtype.name)):
         return _convolve(inputs, kernel, rate)
 

@@ -12,6 +12,8 @@ import tensorflow as tf
 
 from acfnet_tf.replicas import replica_sum
 
+FUSED_DTYPES = (tf.float32, tf.bfloat16, tf.float16)
+
 _deferred: contextvars.ContextVar[list | None] = contextvars.ContextVar("deferred", default=None)
 
 
@@ -36,16 +38,23 @@ class SyncBatchNorm(keras.layers.BatchNormalization):
 
     The numbers are those of `keras.layers.BatchNormalization(synchronized=True)`, which composes them of elementwise
     operations; fused operations take half the time. On several replicas, one sum over them in each direction does what
-    Keras takes eight for, and the sums are taken around the moving mean, which keeps the variance accurate.
+    Keras takes eight for, and the sums are taken around the moving mean, which keeps the variance accurate. Maps
+    (B, H, W, C) without a mask go this way; everything else that Keras's layer takes goes Keras's.
 
     Args:
-        momentum: share of the old value in the moving statistics: 0.9 is the 0.1 of frameworks that weigh the new one.
+        axis: of the channels.
+        momentum: part of the old value in the moving statistics: 0.9 is the 0.1 of frameworks that weigh the new one.
         epsilon: added to the variance.
+        **kwargs: as for `keras.layers.BatchNormalization`.
+
+    Raises:
+        ValueError: `synchronized` is false.
     """
 
-    def __init__(self, momentum: float = 0.9, epsilon: float = 1e-5, **kwargs: Any) -> None:
-        kwargs["synchronized"] = True
-        super().__init__(momentum=momentum, epsilon=epsilon, **kwargs)
+    def __init__(self, axis: int = -1, momentum: float = 0.9, epsilon: float = 1e-5, **kwargs: Any) -> None:
+        if not kwargs.setdefault("synchronized", True):
+            raise ValueError("SyncBatchNorm is always synchronized; keras.layers.BatchNormalization need not be")
+        super().__init__(axis=axis, momentum=momentum, epsilon=epsilon, **kwargs)
 
     def add_weight(self, *args: Any, **kwargs: Any) -> keras.Variable:
         if not kwargs.get("trainable", True):
@@ -53,27 +62,60 @@ class SyncBatchNorm(keras.layers.BatchNormalization):
         return super().add_weight(*args, **kwargs)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:
-        if not training or not self.trainable or inputs.dtype == tf.float64:  # which fused operations do not take
+        if not training or not self.trainable:
             return super().call(inputs, training=training, mask=mask)
-        gamma, beta = tf.convert_to_tensor(self.gamma), tf.convert_to_tensor(self.beta)
-        around = tf.stop_gradient(tf.convert_to_tensor(self.moving_mean))
-        outputs, mean, variance = batch_norm_over_replicas(inputs, gamma, beta, around, self.epsilon)
+        # The fused operations take no other rank, axis or dtype.
+        is_map = inputs.shape.rank == 4 and self.axis in (-1, 3) and inputs.dtype in FUSED_DTYPES
+        if not is_map or mask is not None or getattr(self, "renorm", False):
+            return self._call_composed(inputs, mask)
+        center = tf.stop_gradient(tf.cast(self.moving_mean, tf.float32))
+        gamma = tf.cast(self.gamma, tf.float32) if self.scale else tf.ones_like(center)
+        beta = tf.cast(self.beta, tf.float32) if self.center else tf.zeros_like(center)
+        outputs, mean, variance = batch_norm_over_replicas(inputs, gamma, beta, center, self.epsilon)
         updates = _deferred.get()
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            value = moving * self.momentum + tf.stop_gradient(value) * (1 - self.momentum)
+            value = tf.cast(tf.stop_gradient(value), moving.dtype)
+            value = moving * self.momentum + value * (1 - self.momentum)
             moving.assign(value) if updates is None else updates.append((moving, value))
         return outputs
 
+    def _call_composed(self, inputs: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
+        """Keras's own operations. They assign the moving statistics, which is taken back where that is deferred."""
+        updates = _deferred.get()
+        moving = self.non_trainable_variables
+        before = [tf.identity(variable) for variable in moving]
+        outputs = super().call(inputs, training=True, mask=mask)
+        if updates is not None:
+            updates += [(variable, tf.identity(variable)) for variable in moving]
+            for variable, value in zip(moving, before, strict=True):
+                variable.assign(value)
+        return outputs
+
+    def _moments(self, inputs: tf.Tensor, mask: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
+        """Mean and variance over the values that are not masked, of all replicas: Keras masks those of one only."""
+        if mask is None:
+            return super()._moments(inputs, mask)
+        weights = tf.broadcast_to(tf.cast(mask, inputs.dtype)[..., None], tf.shape(inputs))
+
+        def mean_of(values: tf.Tensor) -> tf.Tensor:
+            counted = tf.math.multiply_no_nan(values, weights)
+            total, count = replica_sum([tf.reduce_sum(x, self._reduction_axes) for x in (counted, weights)])
+            return total / tf.maximum(count, 1e-7)
+
+        mean = mean_of(inputs)
+        return mean, mean_of((inputs - mean) ** 2)
+
 
 def batch_norm_over_replicas(
-    inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, around: tf.Tensor, epsilon: float
+    inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, center: tf.Tensor, epsilon: float
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Outputs, mean and biased variance over the batches of all replicas.
 
     Args:
         inputs: (B, H, W, C) of this replica; float32, bfloat16 or float16.
         gamma, beta: (C,) float32.
-        around: (C,) near the mean and the same on all replicas: squares are summed around it, without cancellation.
+        center: (C,) float32, near the mean and the same on all replicas: squares are summed around it, so that they
+            do not cancel.
         epsilon: added to the variance.
     """
     outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(inputs, gamma, beta, epsilon=epsilon)
@@ -83,22 +125,23 @@ def batch_norm_over_replicas(
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
         return outputs, mean, variance
-    shift = mean - around
+    shift = mean - center
     sums = replica_sum(tf.concat([count * shift, count * (variance + shift**2), [count]], axis=0))
-    return normalize_by_sums(inputs, gamma, beta, around, sums, epsilon)
+    return normalize_by_sums(inputs, gamma, beta, center, sums, epsilon)
 
 
 def normalize_by_sums(
-    inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, around: tf.Tensor, sums: tf.Tensor, epsilon: float
+    inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, center: tf.Tensor, sums: tf.Tensor, epsilon: float
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """As `batch_norm_over_replicas`, once the sums over the replicas are known.
 
     Args:
-        sums: (2C + 1,) of the values and their squares, both around `around`, and the number of values.
+        inputs, gamma, beta, center, epsilon: as there.
+        sums: (2C + 1,) float32: of the values − center, of the squares of these, and the number of values.
     """
     count = sums[-1]
     shift, square = tf.split(sums[:-1] / count, 2)
-    mean, variance = around + shift, tf.maximum(square - shift**2, 0.0)
+    mean, variance = center + shift, tf.maximum(square - shift**2, 0.0)
 
     @tf.custom_gradient
     def normalize(inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tuple[tf.Tensor, Any]:

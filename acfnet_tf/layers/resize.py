@@ -103,6 +103,9 @@ class ResizeLike(keras.layers.Layer):
             raise ValueError(f"stride must be positive, or None, not {stride!r}")
         self.stride, self.offset = stride, offset
 
+    def build(self, inputs_shape: tuple[int | None, ...], reference_shape: tuple[int | None, ...]) -> None:
+        self.built = True
+
     def call(self, inputs: tf.Tensor, reference: tf.Tensor) -> tf.Tensor:
         weights = []
         for count, length in zip(*(tf.unstack(tf.shape(x)[1:3]) for x in (inputs, reference)), strict=True):
@@ -110,8 +113,13 @@ class ResizeLike(keras.layers.Layer):
             weights.append(interpolation(tf.range(length), count, stride, self.offset))
         return interpolate(inputs, *weights)
 
+    def compute_output_shape(
+        self, inputs_shape: tuple[int | None, ...], reference_shape: tuple[int | None, ...]
+    ) -> tuple[int | None, ...]:
+        return (inputs_shape[0], *reference_shape[1:3], inputs_shape[-1])
+
     def compute_output_spec(self, inputs: keras.KerasTensor, reference: keras.KerasTensor) -> keras.KerasTensor:
-        return keras.KerasTensor((inputs.shape[0], *reference.shape[1:3], inputs.shape[-1]), dtype="float32")
+        return keras.KerasTensor(self.compute_output_shape(inputs.shape, reference.shape), dtype="float32")
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"stride": self.stride, "offset": self.offset}

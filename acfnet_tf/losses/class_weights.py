@@ -54,5 +54,5 @@ def weights_from_counts(pixels: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _mean_one(weights: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """Scaled to mean 1 over the classes that are present; 1 for the others."""
+    """The weights, scaled to mean 1 over the classes that are present; 1 for the others."""
     return np.where(present, weights / weights[present].mean(), 1.0) if present.any() else np.ones_like(weights)

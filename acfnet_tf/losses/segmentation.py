@@ -1,99 +1,106 @@
-"""Class-balanced cross entropy and the weighted sum over the heads (Section 3.2, Eq. 4)."""
+"""Class-balanced cross entropy of one head (Section 3.2), with online bootstrapping (Section 4.4)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import keras
 import tensorflow as tf
 
-from acfnet_tf.config import LossConfig
-from acfnet_tf.losses.ohem import Kept, count_over_replicas, hardest_pixels, pixel_hardness
+from acfnet_tf.losses.bootstrapping import Kept, count_over_replicas, hardest_pixels, pixel_hardness
 
 
-class SegmentationLoss:
-    """L = aux_weight · la + coarse_weight · lc + fine_weight · lf, each a mean over the pixels of the *global* batch.
+@keras.saving.register_keras_serializable("acfnet_tf")
+class SegmentationLoss(keras.losses.Loss):
+    """The mean of weight[label] · (−log probability[label]) over the valid pixels of the *global* batch.
 
-    The loss of one head is the mean of weight[label] · (−log probability[label]) over all valid pixels, or with online
-    bootstrapping over the kept ones. Every replica returns its own share, so that the sum over replicas is the loss
-    that one device would compute on the global batch. Everything is float32.
+    With online bootstrapping it is the mean over the hardest of them. Under a `tf.distribute` strategy every replica
+    returns its part, and the sum over the replicas is the loss that one device would compute on the global batch; as
+    the part is a scalar, Keras divides it by nothing. Everything is float32.
 
     Args:
-        config: weights and bootstrapping.
-        class_weights: (N,) or None for equal weights.
+        class_weights: (N,), or None for equal weights.
+        threshold: θ of bootstrapping: pixels whose true class has a smaller probability are kept. None: all pixels are.
+        min_kept: K of bootstrapping: so many of the hardest pixels of the global batch are always kept.
         ignore_label: label of the pixels that do not count.
+
+    Call arguments:
+        y_true: (B, H, W) or (B, H, W, 1), class indices or `ignore_label`, of any dtype.
+        y_pred: (B, H, W, N), logits.
+        sample_weight: factors of images, (B,), or of pixels, (B, H, W). The mean is over as many pixels as without.
+
+    Returns:
+        () float32.
+
+    Raises:
+        ValueError: there is not one weight for each class.
     """
 
     def __init__(
-        self, config: LossConfig, class_weights: Sequence[float] | None = None, ignore_label: int = 255
+        self,
+        class_weights: Sequence[float] | None = None,
+        threshold: float | None = None,
+        min_kept: int = 100_000,
+        ignore_label: int = 255,
+        name: str = "segmentation_loss",
     ) -> None:
-        self.config = config
-        self.class_weights = class_weights
-        self.ignore_label = ignore_label
-        self.head_weights = {"aux": config.aux_weight, "coarse": config.coarse_weight, "fine": config.fine_weight}
+        super().__init__(name=name, reduction="sum")
+        self.class_weights = None if class_weights is None else tuple(map(float, class_weights))
+        self.threshold, self.min_kept, self.ignore_label = threshold, min_kept, ignore_label
 
-    def __call__(
-        self, logits: dict[str, tf.Tensor], labels: tf.Tensor, kept: dict[str, Kept] | None = None
-    ) -> dict[str, tf.Tensor]:
-        """This replica's part of the losses.
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> tf.Tensor:
+        # Keras's own would make labels float32 and multiply the finished mean by the weights.
+        return self.part(y_true, y_pred, sample_weight=sample_weight)
+
+    def call(self, y_true: Any, y_pred: Any) -> tf.Tensor:
+        return self.part(y_true, y_pred)
+
+    def part(self, labels: Any, logits: Any, kept: Kept | None = None, sample_weight: Any = None) -> tf.Tensor:
+        """This replica's part of the loss, as when the loss is called.
 
         Args:
-            logits: of each head, (B, H, W, N).
-            labels: (B, H, W) integer class indices, or `ignore_label`.
-            kept: what `kept` gives for the global batch, where these logits are those of a part of it; by default they
-                are those of all of it.
-
-        Returns:
-            Scalars "total" and, unweighted, one for each head; their sums over replicas (and micro-batches) are the
-            losses.
+            kept: what `kept` gives for the global batch, if these pixels are but some of this replica's.
         """
-        labels = tf.cast(labels, tf.int32)
-        valid = labels != self.ignore_label
-        targets = tf.where(valid, labels, 0)
-        cross_entropy = self._cross_entropy(logits, targets)
-        hardness = self._hardness(cross_entropy, valid)
-        kept = kept or self.kept(labels, hardness)
-        weights = 1.0
+        cross_entropy, hardness = self._pixels(labels, logits)
+        kept = self.kept(hardness) if kept is None else kept
+        weights = tf.cast(hardness >= kept.hardness, tf.float32)
         if self.class_weights is not None:
-            weights = tf.gather(tf.constant(self.class_weights, tf.float32), targets)
+            if len(self.class_weights) != logits.shape[-1]:
+                raise ValueError(f"{len(self.class_weights)} class weights for {logits.shape[-1]} classes")
+            weights *= tf.gather(tf.constant(self.class_weights, tf.float32), self._targets(labels, logits))
+        if sample_weight is not None:
+            sample_weight = tf.cast(sample_weight, tf.float32)
+            weights *= sample_weight[:, None, None] if sample_weight.shape.rank == 1 else sample_weight
+        return tf.math.divide_no_nan(tf.reduce_sum(weights * cross_entropy), kept.pixels)
 
-        def mean(head: str) -> tf.Tensor:
-            counts = hardness[head] >= kept[head].hardness if head in hardness else valid
-            pixel_losses = tf.cast(counts, tf.float32) * weights * cross_entropy[head]
-            return tf.math.divide_no_nan(tf.reduce_sum(pixel_losses), kept[head].pixels)
+    def hardness(self, labels: Any, logits: Any) -> tf.Tensor:
+        """How hard each pixel is, (B, H, W) float32; see `pixel_hardness`."""
+        return self._pixels(labels, logits)[1]
 
-        losses = {head: mean(head) for head in cross_entropy}
-        total = tf.add_n([self.head_weights[head] * loss for head, loss in losses.items()])
-        return {"total": total} | losses
-
-    def hardness(self, logits: dict[str, tf.Tensor], labels: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Of the heads that are bootstrapped, how hard each pixel is: (B, H, W), see `pixel_hardness`."""
-        labels = tf.cast(labels, tf.int32)
-        valid = labels != self.ignore_label
-        return self._hardness(self._cross_entropy(logits, tf.where(valid, labels, 0)), valid)
-
-    def kept(self, labels: tf.Tensor, hardness: dict[str, tf.Tensor]) -> dict[str, Kept]:
-        """Which pixels of the global batch count, for every head: the valid ones, or of them the hardest.
+    def kept(self, hardness: tf.Tensor) -> Kept:
+        """Which pixels of the global batch count.
 
         Args:
-            labels: (B, H, W) of this replica's part of the global batch.
-            hardness: of the same pixels, for the heads that are bootstrapped.
+            hardness: (B, H, W) of all pixels of this replica.
         """
-        valid = tf.cast(count_over_replicas(labels != self.ignore_label), tf.float32)
-        kept = dict.fromkeys(self.head_weights, Kept(tf.constant(0.0), valid))
-        for head, values in hardness.items():
-            kept[head] = hardest_pixels(values, self.config.ohem_threshold, self.config.ohem_min_kept)
-        return kept
+        if self.threshold is not None:
+            return hardest_pixels(hardness, self.threshold, self.min_kept)
+        return Kept(tf.constant(0.0), tf.cast(count_over_replicas(hardness >= 0), tf.float32))
 
-    def _cross_entropy(self, logits: dict[str, tf.Tensor], targets: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {
-            head: tf.nn.sparse_softmax_cross_entropy_with_logits(targets, tf.cast(logits[head], tf.float32))
-            for head in sorted(logits)
-        }
+    def _targets(self, labels: Any, logits: Any) -> tf.Tensor:
+        """(B, H, W) int32, with class 0 where the label is ignored."""
+        labels = tf.cast(labels, tf.int32)
+        labels = tf.squeeze(labels, -1) if labels.shape.rank == len(logits.shape) else labels
+        return tf.where(labels == self.ignore_label, 0, labels)
 
-    def _hardness(self, cross_entropy: dict[str, tf.Tensor], valid: tf.Tensor) -> dict[str, tf.Tensor]:
-        heads = self.config.ohem_heads if self.config.ohem else ()
-        return {
-            head: pixel_hardness(tf.stop_gradient(values), valid)
-            for head, values in cross_entropy.items()
-            if head in heads
-        }
+    def _pixels(self, labels: Any, logits: Any) -> tuple[tf.Tensor, tf.Tensor]:
+        """Cross entropy and hardness, (B, H, W) float32 each."""
+        logits = tf.cast(logits, tf.float32)
+        cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(self._targets(labels, logits), logits)
+        valid = tf.reshape(tf.cast(labels, tf.int32) != self.ignore_label, tf.shape(cross_entropy))
+        return cross_entropy, pixel_hardness(tf.stop_gradient(cross_entropy), valid)
+
+    def get_config(self) -> dict[str, Any]:
+        names = ("name", "class_weights", "threshold", "min_kept", "ignore_label")
+        return {name: getattr(self, name) for name in names}

@@ -3,18 +3,40 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal
+import dataclasses
+import inspect
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, get_args
 
 import keras
+import numpy as np
 
-from acfnet_tf.backbones import READY_MADE, extract_features
-from acfnet_tf.config import PIXEL_MEAN, PIXEL_STD
+from acfnet_tf.backbones import SEGFORMERS, build_backbone
+from acfnet_tf.config import ClassFeature, Context, LossConfig, ModelConfig, OutputStride, Stem, StrideIn
+from acfnet_tf.heads import AUX, COARSE, FINE, heads_in, label_dtype
 from acfnet_tf.layers import ASPP, AttentionalClassFeature, Conv2D, ConvNormAct, PyramidPooling, ResizeLike
+from acfnet_tf.losses import HeadLosses, head_losses
 
-COMBINE = {"acf_sum": "sum", "acf_concat": "concat", "class_center": None}
-CLASS_FEATURES = (*COMBINE, None)
-CONTEXTS = ("aspp", "psp", None)
+COMBINE = dict(zip(get_args(ClassFeature), ("sum", "concat", None), strict=True))
+ARGUMENTS = tuple(
+    field.name for field in dataclasses.fields(ModelConfig) if field.name not in ("weights", "initialization")
+)
+"""Those of `ACFNet` that describe the network: it has their names and defaults from `ModelConfig`."""
+
+NORMALIZATION = "normalization"
+
+
+@keras.saving.register_keras_serializable("acfnet_tf")
+class Normalization(keras.layers.Normalization):
+    """Keras's layer, which also carries what its `ACFNet` is: clones of a model know nothing but its layers."""
+
+    def __init__(self, network: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.network = network
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"network": self.network}
 
 
 @keras.saving.register_keras_serializable("acfnet_tf")
@@ -34,7 +56,8 @@ class ACFNet(keras.Model):
 
     Args:
         num_classes: N.
-        backbone: "resnet101", or another one of `acfnet_tf.backbones.BACKBONES`.
+        backbone: "resnet101", or another one of `acfnet_tf.backbones.BACKBONES`; or a functional model of Keras with
+            one image as input and feature maps as output, whose weights are copied (`acfnet_tf.backbones.dilated`).
         context: what stands between backbone and coarse segmentation: "aspp", or "psp" (pyramid pooling).
         class_feature: what the fine segmentation is given of the class centers; None: there is one segmentation, the
             base network's own.
@@ -43,7 +66,8 @@ class ACFNet(keras.Model):
         output_stride: of the backbone.
         backbone_width: of the backbone, relative to the original's 64: 32 halves the channels of all its layers.
         stride_in, stem, conv_bias, batch_norm_epsilon: variant of a ResNet; see `acfnet_tf.backbones.resnet`.
-        pixel_mean, pixel_std: RGB in 0–255; the backbone is given (image − mean) / std.
+        pixel_mean, pixel_std: RGB in 0–255; the backbone is given (image − mean) / std. A model with its own
+            preprocessing wants 0 and 1.
         dtype: policy of all layers, such as "float32" or "mixed_bfloat16"; None: Keras's global one. Whatever it is,
             normalisation of the image, logits, probabilities and the means of class centers are float32.
 
@@ -55,52 +79,57 @@ class ACFNet(keras.Model):
         segmentation; not where `class_feature` is None) and "aux" (auxiliary supervision on the next-to-last stage).
 
     Raises:
-        ValueError: an unknown choice.
+        ValueError: an unknown choice, or a backbone that cannot be made fit.
 
     Example:
         >>> model = acfnet_tf.ACFNet(num_classes=19)
         >>> model(images)["fine"].shape
         TensorShape([1, 769, 769, 19])
+        >>> model.compile(acfnet_tf.L2SGD(0.01, momentum=0.9, l2=5e-4))
+        >>> model.fit(dataset)  # of images, and labels (B, H, W) with 255 where a pixel does not count
     """
 
-    def __init__(
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        if args and isinstance(keras.tree.flatten(args[0])[0], keras.KerasTensor):
+            self._clone(*args, **kwargs)
+        else:
+            self._assemble(*args, **kwargs)
+
+    def _assemble(
         self,
         num_classes: int = 19,
-        backbone: str = "resnet101",
-        context: Literal["aspp", "psp"] | None = "aspp",
-        class_feature: Literal["acf_sum", "acf_concat", "class_center"] | None = "acf_sum",
-        channels: int = 512,
-        aspp_rates: Sequence[int] = (12, 24, 36),
-        output_stride: Literal[8, 16, 32] = 8,
-        backbone_width: int = 64,
-        stride_in: Literal["3x3", "1x1"] = "3x3",
-        stem: Literal["7x7", "deep_64", "deep_128"] = "7x7",
-        conv_bias: bool = False,
-        batch_norm_epsilon: float = 1e-5,
-        pixel_mean: Sequence[float] = PIXEL_MEAN,
-        pixel_std: Sequence[float] = PIXEL_STD,
+        backbone: str | keras.Model = ModelConfig.backbone,
+        context: Context | None = ModelConfig.context,
+        class_feature: ClassFeature | None = ModelConfig.class_feature,
+        channels: int = ModelConfig.channels,
+        aspp_rates: Sequence[int] = ModelConfig.aspp_rates,
+        output_stride: OutputStride = ModelConfig.output_stride,
+        backbone_width: int = ModelConfig.backbone_width,
+        stride_in: StrideIn = ModelConfig.stride_in,
+        stem: Stem = ModelConfig.stem,
+        conv_bias: bool = ModelConfig.conv_bias,
+        batch_norm_epsilon: float = ModelConfig.batch_norm_epsilon,
+        pixel_mean: Sequence[float] = ModelConfig.pixel_mean,
+        pixel_std: Sequence[float] = ModelConfig.pixel_std,
         dtype: str | dict[str, Any] | keras.DTypePolicy | None = None,
         **kwargs: Any,
     ) -> None:
-        if context not in CONTEXTS:
-            raise ValueError(f"context must be one of {CONTEXTS}, not {context!r}")
-        if class_feature not in CLASS_FEATURES:
-            raise ValueError(f"class_feature must be one of {CLASS_FEATURES}, not {class_feature!r}")
-        if backbone in READY_MADE and context is not None:
+        arguments = {name: value for name, value in locals().items() if name in ARGUMENTS}
+        if context not in (*get_args(Context), None):
+            raise ValueError(f"context must be one of {(*get_args(Context), None)}, not {context!r}")
+        if class_feature not in (*COMBINE, None):
+            raise ValueError(f"class_feature must be one of {(*COMBINE, None)}, not {class_feature!r}")
+        if backbone in SEGFORMERS and context is not None:
             raise ValueError(f"{backbone} has its own context: set context to None")
         epsilon = batch_norm_epsilon
 
         with _dtype_policy(dtype):
             # === Base network: feature map, coarse and auxiliary segmentation ===
             images = keras.Input((None, None, 3), name="images")
-            normalized = keras.layers.Normalization(
-                mean=list(pixel_mean),
-                variance=[deviation**2 for deviation in pixel_std],
-                dtype="float32",
-                name="normalization",
-            )(images)
-            base = extract_features(
-                normalized,
+            variance = [deviation**2 for deviation in pixel_std]
+            normalization = Normalization(mean=list(pixel_mean), variance=variance, dtype="float32", name=NORMALIZATION)
+            base = build_backbone(
+                normalization(images),
                 backbone,
                 output_stride=output_stride,
                 width=backbone_width,
@@ -109,25 +138,25 @@ class ACFNet(keras.Model):
                 conv_bias=conv_bias,
                 batch_norm_epsilon=epsilon,
             )
-            features = base.features
+            features = base.last
             if context == "aspp":
                 features = ASPP(channels, aspp_rates, epsilon=epsilon, name="aspp")(features)
             elif context == "psp":
                 features = PyramidPooling(channels, epsilon=epsilon, name="psp")(features)
-            auxiliary = ConvNormAct(channels // 2, 3, epsilon=epsilon, name="aux_conv")(base.auxiliary)
-            aux = _classifier(num_classes, "aux")(auxiliary)
+            auxiliary = ConvNormAct(channels // 2, 3, epsilon=epsilon, name=f"{AUX}_conv")(base.next_to_last)
+            aux = _classifier(num_classes, AUX)(auxiliary)
 
             # === ACF module ===
             if class_feature is None:
-                outputs = {"fine": _classifier(num_classes, "fine")(features), "aux": aux}
+                outputs = {FINE: _classifier(num_classes, FINE)(features), AUX: aux}
             else:
-                coarse = _classifier(num_classes, "coarse")(features)
+                coarse = _classifier(num_classes, COARSE)(features)
                 acf = AttentionalClassFeature(channels, COMBINE[class_feature], epsilon=epsilon, name="acf")
                 refined = acf(features, coarse)
-                outputs = {"fine": _classifier(num_classes, "fine")(refined), "coarse": coarse, "aux": aux}
+                outputs = {FINE: _classifier(num_classes, FINE)(refined), COARSE: coarse, AUX: aux}
 
             # === Functional model ===
-            grids = dict.fromkeys(outputs, base.grid) | {"aux": base.auxiliary_grid}
+            grids = dict.fromkeys(outputs, base.grid) | {AUX: base.next_to_last_grid}
             outputs = {
                 head: ResizeLike(*grids[head], name=f"{head}_upsampled")(logits, images)
                 for head, logits in outputs.items()
@@ -135,21 +164,74 @@ class ACFNet(keras.Model):
             super().__init__(inputs=images, outputs=outputs, **kwargs)
 
         # === Config ===
-        self.num_classes = num_classes
-        self.backbone = backbone
-        self.context = context
-        self.class_feature = class_feature
-        self.channels = channels
-        self.aspp_rates = tuple(aspp_rates)
-        self.output_stride = output_stride
-        self.backbone_width = backbone_width
-        self.stride_in = stride_in
-        self.stem = stem
-        self.conv_bias = conv_bias
-        self.batch_norm_epsilon = batch_norm_epsilon
-        self.pixel_mean = tuple(pixel_mean)
-        self.pixel_std = tuple(pixel_std)
-        self.backbone_layers = base.layer_names  # the names of those that pretrained weights are for
+        if isinstance(backbone, keras.Model):
+            arguments["backbone"] = keras.saving.serialize_keras_object(backbone)
+        arguments["dtype"] = keras.dtype_policies.serialize(self.dtype_policy)
+        about = {"arguments": arguments, "backbone_layers": sorted(base.weight_layers)}
+        self._keep(json.dumps(about, default=lambda array: array.tolist()))
+
+    def _clone(self, inputs: Any, outputs: Any, **kwargs: Any) -> None:
+        """What `keras.models.clone_model` wants of a class: a model of layers that are there."""
+        network = keras.Model(inputs, outputs).get_layer(NORMALIZATION).network
+        with _dtype_policy(json.loads(network)["arguments"]["dtype"]):
+            super().__init__(inputs, outputs, **kwargs)
+        self._keep(network)
+
+    def _keep(self, network: str) -> None:
+        """Keeps what the model was made of: every argument as an attribute, a model as a backbone by its name."""
+        about = json.loads(network)
+        for name, value in about["arguments"].items():
+            if name != "dtype":
+                value = tuple(value) if isinstance(value, list) else value
+                setattr(self, name, value["config"]["name"] if isinstance(value, dict) else value)
+        self.backbone_layers = frozenset(about["backbone_layers"])
+        self.get_layer(NORMALIZATION).network = network
+
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = "auto",
+        loss_weights: Any = None,
+        metrics: Any = "auto",
+        **options: Any,
+    ) -> None:
+        """As for every Keras model, but that `fit` takes the same labels, (B, H, W), for all heads.
+
+        Args:
+            optimizer: such as `acfnet_tf.L2SGD`.
+            loss: "auto" is the paper's (Eq. 4) with equal class weights, where 255 (65535 for more than 254 classes)
+                labels a pixel that does not count; the fine head weighs 1 if it is without a coarse one. The result of
+                `acfnet_tf.losses.head_losses` has class weights and online bootstrapping. Or whatever Keras takes.
+            loss_weights: of a loss that is not ours.
+            metrics: "auto" is the mean IoU of the coarse and the fine segmentation if the loss is ours, or else none.
+            **options: as of Keras.
+        """
+        if isinstance(loss, str) and loss == "auto":
+            loss = head_losses(LossConfig(), self.output, ignore_label=np.iinfo(label_dtype(self.num_classes + 2)).max)
+            if COARSE not in self.output:
+                loss.weights[FINE] = 1.0
+        ours = isinstance(loss, HeadLosses)
+        if isinstance(metrics, str) and metrics == "auto":
+            about = {"ignore_class": ours and loss.ignore_label, "sparse_y_pred": False, "name": "mean_iou"}
+            heads = heads_in(self.output) if ours else ()
+            metrics = {head: [keras.metrics.MeanIoU(self.num_classes, **about)] for head in heads} or None
+        if ours:
+            loss, loss_weights = loss.losses, loss.weights
+        super().compile(optimizer, loss, loss_weights, metrics, **options)
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles a loaded model or a clone as the original was."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.optimizer is not None:
+            self.optimizer.build(self.trainable_variables)
+
+    def compute_loss(
+        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None, training: bool = True
+    ) -> Any:
+        return super().compute_loss(x, _for_all_heads(y, y_pred), y_pred, sample_weight, training)
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
+        return super().compute_metrics(x, _for_all_heads(y, y_pred), y_pred, sample_weight)
 
     @property
     def head_variables(self) -> list[keras.Variable]:
@@ -158,28 +240,23 @@ class ACFNet(keras.Model):
         return [variable for variable in self.trainable_variables if id(variable) not in backbone]
 
     def get_config(self) -> dict[str, Any]:
-        return {
-            "num_classes": self.num_classes,
-            "backbone": self.backbone,
-            "context": self.context,
-            "class_feature": self.class_feature,
-            "channels": self.channels,
-            "aspp_rates": self.aspp_rates,
-            "output_stride": self.output_stride,
-            "backbone_width": self.backbone_width,
-            "stride_in": self.stride_in,
-            "stem": self.stem,
-            "conv_bias": self.conv_bias,
-            "batch_norm_epsilon": self.batch_norm_epsilon,
-            "pixel_mean": self.pixel_mean,
-            "pixel_std": self.pixel_std,
-            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
-            "name": self.name,
-        }
+        return json.loads(self.get_layer(NORMALIZATION).network)["arguments"] | {"name": self.name}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> ACFNet:
+        if isinstance(config.get("backbone"), dict):
+            config = config | {"backbone": keras.saving.deserialize_keras_object(config["backbone"], custom_objects)}
         return cls(**config)
+
+
+_signature = inspect.signature(ACFNet._assemble)
+# Keras hands the layers of a clone to a class whose constructor takes anything; people are shown what it takes.
+ACFNet.__signature__ = _signature.replace(parameters=list(_signature.parameters.values())[1:])
+
+
+def _for_all_heads(labels: Any, logits: Mapping[str, Any]) -> Any:
+    """The labels for each head, if they are given once."""
+    return labels if labels is None or isinstance(labels, Mapping) else dict.fromkeys(logits, labels)
 
 
 @contextlib.contextmanager

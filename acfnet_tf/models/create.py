@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from typing import Any
 
@@ -12,7 +11,7 @@ import tensorflow as tf
 from acfnet_tf.config import ModelConfig
 from acfnet_tf.errors import ConfigError
 from acfnet_tf.layers import ASPP, ConvNormAct, PyramidPooling
-from acfnet_tf.models.acfnet import ACFNet
+from acfnet_tf.models.acfnet import ARGUMENTS, ACFNet
 
 
 def create_model(config: ModelConfig, precision: str = "float32", rematerialize: bool = False) -> ACFNet:
@@ -27,18 +26,15 @@ def create_model(config: ModelConfig, precision: str = "float32", rematerialize:
     Raises:
         ConfigError: a choice that the model does not have.
     """
+    arguments = {name: getattr(config, name) for name in ARGUMENTS} | {"num_classes": config.num_classes or 19}
     try:
-        arguments = dataclasses.asdict(config) | {"num_classes": config.num_classes or 19}
-        for name in ("weights", "initialization"):  # are the matter of `find_weights`
-            del arguments[name]
         model = ACFNet(**arguments, dtype=precision)
     except ValueError as error:
         raise ConfigError(f"model: {error}") from error
     if rematerialize:
         for layer in model.layers:
-            if isinstance(
-                layer, (ASPP, PyramidPooling, ConvNormAct)
-            ):  # outermost ones: nested in each other, they multiply
+            # Only the outermost ones: nested in each other, repeated passes multiply.
+            if isinstance(layer, (ASPP, PyramidPooling, ConvNormAct)):
                 _rematerialize(layer)
     return model
 

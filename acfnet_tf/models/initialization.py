@@ -115,9 +115,8 @@ def _take_variables(model: ACFNet, source: ACFNet, name: str) -> str:
 
 def report(headline: str, kinds: Mapping[str, Sequence[str]]) -> str:
     """The headline, and a line for each kind of variables that there are: {kind: their names}."""
-    return "\n".join(
-        [headline, *(f"  {kind}: {first_of(names, NAMES_SHOWN)}" for kind, names in kinds.items() if names)]
-    )
+    lines = [f"  {kind}: {first_of(names, NAMES_SHOWN)}" for kind, names in kinds.items() if names]
+    return "\n".join([headline, *lines])
 
 
 def first_of(names: Iterable[str], shown: int = 4) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 
 from acfnet_tf.backbones import BACKBONES
-from acfnet_tf.backbones.originals import ORIGINALS, original
+from acfnet_tf.backbones.keras_networks import KERAS_NETWORKS, keras_network
 from acfnet_tf.backbones.resnet import ARCHITECTURES
 from acfnet_tf.config import ModelConfig
 from acfnet_tf.errors import ConfigError, UserError
@@ -128,9 +128,9 @@ def _from_file(path: Path, backbone: str, width: int) -> Pretrained:
 def _from_keras_file(path: Path, backbone: str, width: int, source: str) -> Pretrained:
     if backbone in ARCHITECTURES:
         return resnet_from_layers(read_keras_file(path, lambda: _application(path, backbone)), backbone, source)
-    if backbone not in ORIGINALS:
+    if backbone not in KERAS_NETWORKS:
         raise UserError(f"{path}: weights of {backbone} are not read from files, only from runs")
-    model, settings = original(backbone, width)
+    model, settings = keras_network(backbone, width), KERAS_NETWORKS[backbone].preprocessing
     names = layers_of(model).keys()
     layers = read_keras_file(path, lambda: model, in_order=True)
     if lost := sorted(names - layers.keys()):

@@ -13,7 +13,7 @@ from typing import Any
 
 import keras
 
-from acfnet_tf.backbones.originals import original
+from acfnet_tf.backbones.keras_networks import KERAS_NETWORKS, keras_network
 from acfnet_tf.backbones.resnet import ARCHITECTURES
 from acfnet_tf.backbones.segformer import SEGFORMERS
 from acfnet_tf.errors import UserError, first_line
@@ -66,7 +66,7 @@ def imagenet_weights(backbone: str, width: int = 64) -> Pretrained:
 def frame(text: str) -> str:
     """The text between two rules, broken into lines, so that nobody overlooks it."""
     rule = "!" * 100
-    whole = {"break_long_words": False, "break_on_hyphens": False}  # URLs and commands are copied
+    whole = {"break_long_words": False, "break_on_hyphens": False}  # Lines cannot be broken within URLs and commands.
     lines = [wrapped for line in text.splitlines() for wrapped in textwrap.wrap(line, 100, **whole)]
     return "\n".join([rule, *lines, rule])
 
@@ -105,8 +105,8 @@ def _imagenet_weights(backbone: str, width: int) -> Pretrained:
         return resnet_from_keras(model, backbone, f"keras.applications {name} (imagenet)")
     if backbone == "efficientnet_lite0" and width == 64:
         return packaged_lite0()
-    model, settings = original(backbone, width, "imagenet")
-    return Pretrained(f"{model.name} (imagenet)", layers_of(model), settings)
+    model = keras_network(backbone, width, "imagenet")
+    return Pretrained(f"{model.name} (imagenet)", layers_of(model), KERAS_NETWORKS[backbone].preprocessing)
 
 
 def _cached_files() -> set[Path]:
@@ -118,7 +118,7 @@ def _advice(backbone: str, error: Exception, cached: set[Path]) -> str:
 
     Keras removes a file whose checksum is wrong when it cannot download it again: the file was in its cache (`cached`).
     """
-    reason = first_line(error).rpartition(" -- ")[2]  # it stands behind the URL, where Keras names one
+    reason = first_line(error).rpartition(" -- ")[2]  # It stands behind the URL, where Keras names one.
     text = f"cannot get the ImageNet weights of {backbone} ({reason})"
     for file in sorted(cached - _cached_files()):
         text += f"; {file} was damaged or another file, and Keras has removed it"

@@ -75,7 +75,7 @@ def is_whole(path: Path) -> bool:
     try:
         h5py.File(path).close()
     except OSError as error:
-        return system_reason(error) is not None  # then nothing is known against it
+        return system_reason(error) is not None  # Then nothing is known against it.
     return True
 
 

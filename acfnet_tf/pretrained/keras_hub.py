@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import keras
 
-from acfnet_tf.backbones.originals import IMAGENET_RGB
+from acfnet_tf.backbones.keras_networks import IMAGENET_RGB
 from acfnet_tf.backbones.resnet import ARCHITECTURES
 from acfnet_tf.backbones.segformer import SEGFORMERS
 from acfnet_tf.errors import UserError, first_line
@@ -45,7 +45,7 @@ def from_keras_hub(preset: str, backbone: str) -> Pretrained:
             return dataclasses.replace(weights, settings={**weights.settings, **_preprocessing(preset)})
     except UserError:
         raise
-    except Exception as error:  # kagglehub, huggingface_hub, requests and Keras each raise their own
+    except Exception as error:  # kagglehub, huggingface_hub, requests and Keras each raise their own.
         raise UserError(
             f"cannot load keras_hub:{preset} ({first_line(error)}): names are listed at {PRESETS_PAGE}; "
             "without network, give keras_hub:FOLDER with the folder of a downloaded preset"
@@ -70,7 +70,7 @@ def _preprocessing(preset: str) -> dict[str, tuple[float, ...]]:
 
     try:
         converter = keras_hub.layers.ImageConverter.from_preset(preset)
-    except FileNotFoundError:  # a folder that `Backbone.save_to_preset` made has none
+    except FileNotFoundError:  # A folder that `Backbone.save_to_preset` made has none.
         return {}
     if converter.scale is None:
         return {}

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import keras
 import numpy as np
 
-from acfnet_tf.backbones.originals import IMAGENET_RGB
+from acfnet_tf.backbones.keras_networks import IMAGENET_RGB
 from acfnet_tf.errors import UserError
 from acfnet_tf.models.initialization import first_of
 from acfnet_tf.pretrained.pretrained import Pretrained
@@ -72,7 +72,7 @@ def resnet_from_layers(layers: Mapping[str, Sequence[np.ndarray]], backbone: str
         raise UserError(f"{source} has layers that a {backbone} has not: {first_of(convolutions)}")
 
     ours = {name: [*layers[f"{unit}_conv"], *layers[f"{unit}_bn"]] for name, unit in units.items()}
-    if package == "conv":  # whose images are blue, green, red
+    if package == "conv":  # Its images are blue, green, red.
         ours["stem_conv1"][0] = ours["stem_conv1"][0][:, :, ::-1]
     return Pretrained(source, ours, _SETTINGS[package], others)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from acfnet_tf.backbones.originals import LITE0_RGB
+from acfnet_tf.backbones.keras_networks import LITE0_RGB
 from acfnet_tf.errors import UserError
 from acfnet_tf.pretrained.pretrained import Pretrained
 from acfnet_tf.pretrained.torch_file import read_torch_file
@@ -69,7 +69,7 @@ def _names() -> Iterator[tuple[str, str]]:
     yield from (("stem_conv", "_conv_stem"), ("stem_bn", "_bn0"), ("top_conv", "_conv_head"), ("top_bn", "_bn1"))
     blocks = [f"block{stage}{string.ascii_lowercase[i]}" for stage, n in enumerate(REPEATS, 1) for i in range(n)]
     for number, block in enumerate(blocks):
-        if number > 0:  # the first block does not expand
+        if number > 0:  # The first block does not expand.
             yield f"{block}_expand_conv", f"_blocks.{number}._expand_conv"
             yield f"{block}_expand_bn", f"_blocks.{number}._bn0"
         yield f"{block}_dwconv", f"_blocks.{number}._depthwise_conv"

@@ -161,7 +161,7 @@ def _unwrapped(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Takes off the prefixes of wrappers; what stands beside the wrapped network, such as heads, keeps its names."""
     while prefix := next((prefix for prefix in _WRAPPERS if any(name.startswith(prefix) for name in arrays)), None):
         shorter = {name.removeprefix(prefix): array for name, array in arrays.items()}
-        if len(shorter) < len(arrays):  # A model and its average were saved together.
+        if len(shorter) < len(arrays):  # A model and its average may be saved together.
             break
         arrays = shorter
     return arrays

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from acfnet_tf.backbones.originals import IMAGENET_RGB
+from acfnet_tf.backbones.keras_networks import IMAGENET_RGB
 from acfnet_tf.errors import UserError
 from acfnet_tf.models.initialization import first_of
 from acfnet_tf.pretrained.pretrained import Pretrained

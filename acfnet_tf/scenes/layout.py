@@ -45,7 +45,7 @@ def draw_street(rng: Random, style: Style, size: tuple[int, int]) -> Canvas:
         fronts.append(front)
         objects.furnish(side, kerb, edge, front)
     _draw_road(canvas, rng, left, right, tram == "along")
-    objects.add_traffic(left, right, tram)  # Before anything that stands: its shadows fall on bare ground.
+    objects.add_traffic(left, right, tram)  # Its shadows fall on bare ground.
     for side, front in zip((-1, 1), fronts, strict=True):
         _draw_roadside(canvas, rng, side, front)
     objects.draw()
@@ -112,7 +112,7 @@ def _draw_roadside(canvas: Canvas, rng: Random, side: int, front: float) -> None
         kind = rng.choices(("building", *_LOW, "trees"), weights=(32, 23, 23, 8, 9, 5))[0]
         stretches.append((z, length, kind))
         z += length
-    for z, length, kind in reversed(stretches):  # from far to near
+    for z, length, kind in reversed(stretches):  # What is near hides what is far.
         behind = front + side * rng.uniform(4, 9)
         if kind != "building":
             if rng.random() < 0.55:

@@ -47,7 +47,7 @@ def _block(
 def draw_building(canvas: Canvas, rng: Random, lot: Lot) -> None:
     """A house whose facade lies along the street; its tell-tales are windows, doors and a roof."""
     identity, color, panels = _block(canvas, rng, lot, "building", _DEPTH, 0.05)
-    glass = canvas.shade(color, rng.uniform(0.35, 0.6), lot.z)  # rooms behind panes are dark
+    glass = canvas.shade(color, rng.uniform(0.35, 0.6), lot.z)  # Rooms behind panes are dark.
     if lot.bare:
         return
     storeys = max(1, round(lot.height / 3.0))
@@ -57,7 +57,7 @@ def draw_building(canvas: Canvas, rng: Random, lot: Lot) -> None:
         step_u, step_v = 1.0 / count, 1.0 / storeys
         for storey in range(storeys):
             low, high = (storey + 0.3) * step_v, (storey + 0.8) * step_v
-            if lot.z > 38:  # far away the windows of a storey merge into a band
+            if lot.z > 38:  # Far away the windows of a storey merge into a band.
                 canvas.polygon(panel.quad(0.03, 0.97, low, high), canvas.shade(glass, 1.4), identity)
                 continue
             for column in range(count):

@@ -174,7 +174,7 @@ def draw_cycle(canvas: Canvas, rng: Random, name: str, x: float, z: float, acros
     """A bicycle or motorcycle centred at x. Its tell-tales are wheels and frame; a bare one is under a cover."""
     identity = canvas.new_object(name)
     color = canvas.shade(canvas.style.colors[name], rng.uniform(0.94, 1.06), z)
-    tyre = canvas.shade(color, 0.5)  # dusty: black would hide the cycle's own colour
+    tyre = canvas.shade(color, 0.5)  # Black would hide the colour of the cycle.
     motor = name == "motorcycle"
     height = 1.1
     if not across:

@@ -17,7 +17,7 @@ from acfnet_tf.config import Experiment
 from acfnet_tf.data.sample import DataSource
 from acfnet_tf.errors import ConfigError, DataError, Stopped
 from acfnet_tf.inference.predictor import Predictor
-from acfnet_tf.losses import SegmentationLoss
+from acfnet_tf.losses import head_losses
 from acfnet_tf.models.create import create_model
 from acfnet_tf.models.initialization import Initialization
 from acfnet_tf.signals import Interruption
@@ -121,7 +121,7 @@ class _Training:
         # It is in float32 and has averaged weights, whatever is trained with: what is validated is what is saved.
         self.inference_model = create_model(experiment.model)
         self.predictor = Predictor(self.inference_model)
-        loss = SegmentationLoss(config.loss, weights, self.classes.ignore_label)
+        loss = head_losses(config.loss, self.model.output, weights, self.classes.ignore_label)
         self.nonfinite = NonFiniteSteps(config.max_nonfinite_steps, workers, self.model, loss)
 
         recorded = int(workers.gather((workers.is_chief and folder.micro_batch()) or 0)[0]) or None

@@ -12,8 +12,8 @@ class LossScale:
     samples of a step follow from its number.)
 
     Args:
-        initial: scale at the first step; 1 and `growth_steps` 0 for no scaling.
-        growth_steps: steps without overflow before the scale is doubled.
+        initial: scale at the first step.
+        growth_steps: steps without overflow before the scale is doubled; 0: the scale never changes.
 
     Attributes:
         variables: to checkpoint, by name.
@@ -27,7 +27,9 @@ class LossScale:
         self.variables = {"loss_scale/scale": self.scale, "loss_scale/good_steps": self.good_steps}
 
     def update(self, finite: tf.Tensor) -> None:
-        """After a step; () bool, whether its gradients were finite."""
+        """Adapts the scale after a step; `finite`, () bool, says whether its gradients were."""
+        if not self.growth_steps:
+            return
         good_steps = tf.where(finite, self.good_steps + 1, 0)
         grown = tf.where(good_steps < self.growth_steps, self.scale, self.scale * 2)
         self.scale.assign(tf.where(finite, grown, self.scale / 2))

@@ -11,7 +11,7 @@ import tensorflow as tf
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.errors import UserError
 from acfnet_tf.layers.norm import deferred_statistics
-from acfnet_tf.losses.segmentation import SegmentationLoss
+from acfnet_tf.losses.heads import HeadLosses
 from acfnet_tf.models.loading import not_finite
 from acfnet_tf.training.workers import Workers
 
@@ -42,7 +42,7 @@ class NonFiniteSteps:
         count: such steps since the run began; to checkpoint.
     """
 
-    def __init__(self, allowed: int, workers: Workers, model: keras.Model, loss: SegmentationLoss) -> None:
+    def __init__(self, allowed: int, workers: Workers, model: keras.Model, loss: HeadLosses) -> None:
         self.allowed, self.workers, self.model, self.loss = allowed, workers, model, loss
         self.count = tf.Variable(0, dtype=tf.int64, trainable=False)
 

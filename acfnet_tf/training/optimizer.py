@@ -14,14 +14,18 @@ from acfnet_tf.config import TrainConfig
 class OptimizerMixin:
     """What every optimizer here has beside its rule; a class to be mixed into one of Keras's.
 
-    Gradients are handed in *summed over the replicas*, so that `global_clipnorm` clips that of the global batch.
+    `apply`, which `fit` calls, sums the gradients over the replicas *before* it clips them, so that `global_clipnorm`
+    clips the gradient of the global batch (Keras clips first). A loop that has summed them calls `apply_summed`.
 
     Args:
         learning_rate: number or schedule.
         multipliers: of the learning rate, by the path of the variable; 1 for all others.
         average_momentum: where given, a moving average of the weights is kept: average = average_momentum · average +
-            (1 − average_momentum) · weight after every step. (Keras's own, `use_ema`, fails on several replicas.)
+            (1 − average_momentum) · weight after every step.
         **kwargs: of the optimizer.
+
+    Raises:
+        ValueError: `use_ema`, Keras's own moving average, which fails on several replicas.
     """
 
     def __init__(
@@ -32,6 +36,8 @@ class OptimizerMixin:
         **kwargs: Any,
     ) -> None:
         super().__init__(learning_rate, **kwargs)
+        if self.use_ema:
+            raise ValueError("use_ema fails on several replicas: set average_momentum instead")
         self.multipliers, self.average_momentum = dict(multipliers or {}), average_momentum
         self.averages: list[keras.Variable] = []
 
@@ -53,8 +59,20 @@ class OptimizerMixin:
             average = self.averages[index]
             self.assign(average, average * self.average_momentum + variable * (1 - self.average_momentum))
 
+    def apply(self, grads: Sequence[tf.Tensor], trainable_variables: Sequence[keras.Variable] | None = None) -> None:
+        """Updates the variables by the gradients of this replica's part of the loss."""
+        variables = self._trainable_variables if trainable_variables is None else trainable_variables
+        pairs = super()._all_reduce_sum_gradients(list(zip(grads, variables, strict=True)))
+        self.apply_summed([gradient for gradient, _ in pairs], trainable_variables)
+
+    def apply_summed(
+        self, grads: Sequence[tf.Tensor], trainable_variables: Sequence[keras.Variable] | None = None
+    ) -> None:
+        """Updates the variables by gradients that are summed over the replicas already, the same on each."""
+        super().apply(grads, trainable_variables)
+
     def _all_reduce_sum_gradients(self, grads_and_vars: list[tuple[tf.Tensor, tf.Variable]]) -> list:
-        return grads_and_vars  # they are summed already
+        return grads_and_vars  # `apply` has summed them.
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"multipliers": self.multipliers, "average_momentum": self.average_momentum}
@@ -86,7 +104,16 @@ class L2SGD(OptimizerMixin, keras.optimizers.SGD):
 
 @keras.saving.register_keras_serializable("acfnet_tf")
 class AdamW(OptimizerMixin, keras.optimizers.AdamW):
-    """Adam with decoupled weight decay, of kernels only: what transformers are trained with."""
+    """Adam with decoupled weight decay, of kernels only: what transformers are trained with.
+
+    Args:
+        learning_rate: number or schedule.
+        **kwargs: of `OptimizerMixin` and Keras's AdamW.
+    """
+
+    def __init__(self, learning_rate: Any = 0.001, **kwargs: Any) -> None:
+        super().__init__(learning_rate, **kwargs)
+        self.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
 
 
 def create_schedule(config: TrainConfig) -> keras.optimizers.schedules.LearningRateSchedule:
@@ -113,6 +140,4 @@ def create_optimizer(config: TrainConfig, heads: Sequence[keras.Variable] = ()) 
     schedule = create_schedule(config)
     if config.optimizer == "sgd":
         return L2SGD(schedule, l2=config.weight_decay, momentum=config.momentum, **common)
-    optimizer = AdamW(schedule, weight_decay=config.weight_decay, beta_1=config.momentum, **common)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
-    return optimizer
+    return AdamW(schedule, weight_decay=config.weight_decay, beta_1=config.momentum, **common)

@@ -9,8 +9,8 @@ import keras
 import tensorflow as tf
 
 from acfnet_tf.layers.norm import deferred_statistics
-from acfnet_tf.losses.ohem import Kept
-from acfnet_tf.losses.segmentation import SegmentationLoss
+from acfnet_tf.losses.bootstrapping import Kept
+from acfnet_tf.losses.heads import HeadLosses
 from acfnet_tf.replicas import replica_sum
 from acfnet_tf.training.loss_scale import LossScale
 from acfnet_tf.training.optimizer import L2SGD, AdamW
@@ -30,7 +30,7 @@ class TrainStep:
         strategy: under whose scope model and optimizer were made.
         model: with a dict of logits as output.
         optimizer: built.
-        loss: returns this replica's part of the losses.
+        loss: of all heads; it returns this replica's part.
         replica_batch: samples of a global batch that one replica gets.
         micro_batch: samples that go through a replica at once; divides `replica_batch`.
         loss_scale: for float16, made under the strategy's scope.
@@ -42,7 +42,7 @@ class TrainStep:
         strategy: tf.distribute.Strategy,
         model: keras.Model,
         optimizer: L2SGD | AdamW,
-        loss: SegmentationLoss,
+        loss: HeadLosses,
         replica_batch: int,
         micro_batch: int,
         loss_scale: LossScale | None = None,
@@ -83,7 +83,7 @@ class TrainStep:
         if self.micro_steps == 1:
             return self._step(batch)
         parts = [tf.constant(i) for i in range(self.micro_steps)]
-        hardness = [self._hardness(batch, i) for i in parts] if self.loss.config.ohem else []
+        hardness = [self._hardness(batch, i) for i in parts] if self.loss.bootstrapped else []
         kept, before = self._begin(batch, hardness)
         losses = None
         for i in parts:
@@ -181,7 +181,7 @@ class TrainStep:
 
         def replica_update(gradients: list[tf.Tensor], statistics: list[tf.Tensor]) -> None:
             unscaled = [gradient / tf.cast(scale, gradient.dtype) for gradient in gradients]
-            self.optimizer.apply(unscaled, self.model.trainable_variables)
+            self.optimizer.apply_summed(unscaled, self.model.trainable_variables)
             _assign(self.statistics, statistics)
 
         def update() -> tf.Tensor:

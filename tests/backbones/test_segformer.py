@@ -23,7 +23,7 @@ def network() -> keras.Model:
     """The smallest SegFormer with random weights."""
     images = keras.Input((None, None, 3))
     found = segformer(images, "segformer_b0", width=8)
-    model = keras.Model(images, [found.features, found.auxiliary])
+    model = keras.Model(images, [found.last, found.next_to_last])
     randomize(model)
     return model
 
@@ -68,7 +68,7 @@ def test_a_mixed_policy_reaches_every_layer():
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
         images = keras.Input((None, None, 3))
-        model = keras.Model(images, segformer(images, width=2).features)
+        model = keras.Model(images, segformer(images, width=2).last)
     finally:
         keras.config.set_dtype_policy(before)
     assert model(image(1, 33, 40, 3)).dtype == tf.bfloat16
@@ -84,7 +84,7 @@ def test_pretrained_weights_are_for_the_encoder_and_fit_in_the_order_of_keras_s_
     )
     images = keras.Input((None, None, 3))
     base = segformer(images, "segformer_b0", width=4)
-    model, names = keras.Model(images, base.features), base.layer_names
+    model, names = keras.Model(images, base.last), base.weight_layers
     ours = {name: [tuple(weight.shape) for weight in model.get_layer(name).weights] for name in names}
     found = segformer_from_keras(theirs, "MiT")
     assert {name: [array.shape for array in arrays] for name, arrays in found.layers.items()} == ours

@@ -194,7 +194,7 @@ def test_the_argument_wins_over_what_the_file_says_of_masks(tmp_path: Path) -> N
 
 
 def with_ignored(file: Path, *values: int) -> ClassSet:
-    return find_classes(DataConfig(classes=str(file), ignore=values), file.parent, list)[0]
+    return find_classes(DataConfig(classes=str(file), ignore=values), file.parent)[0]
 
 
 def test_ignored_numbers(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_gradients_reach_every_weight_and_both_inputs(combine):
         assert np.abs(gradients[id(variable)].numpy()).max() > 0
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16", "float16"])
 @every_form
 def test_a_mixed_policy_reaches_every_part_and_does_not_round_the_logits(combine, policy):
     """Logits that differ by less than bfloat16 and float16 can tell around 1000."""

@@ -123,7 +123,7 @@ def test_concat_never_holds_the_map_of_n_times_c_channels_neither_forward_nor_ba
 
 
 @both
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16", "float16"])
 def test_under_a_mixed_policy_all_products_are_float32(combine, policy):
     compute = tf.bfloat16 if policy == "mixed_bfloat16" else tf.float16
     generator = np.random.default_rng(0)
@@ -140,7 +140,7 @@ def test_under_a_mixed_policy_all_products_are_float32(combine, policy):
     np.testing.assert_allclose(tf.cast(features, tf.float64), exact, rtol=rounding, atol=1e-4)
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16", "float16"])
 def test_a_mixed_policy_does_not_round_the_probabilities(policy):
     """Centers ±1000 with probabilities (1 ± 2^-13)/2: the output is their difference, gone once they are rounded."""
     probabilities = np.array([0.5 * (1 + 2.0**-13), 0.5 * (1 - 2.0**-13)], np.float32).reshape(1, 1, 1, 2)

@@ -164,7 +164,7 @@ def test_an_absent_class_has_finite_gradients_through_the_softmax():
         assert np.abs(gradient.numpy()).max() < 1e3
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16", "float16"])
 def test_under_a_mixed_policy_the_mean_over_a_large_map_is_float32(policy):
     """97·97 pixels of value 100: a float16 sum overflows, a bfloat16 sum no longer grows at a few hundred pixels."""
     compute = tf.bfloat16 if policy == "mixed_bfloat16" else tf.float16
@@ -182,7 +182,7 @@ def test_under_a_mixed_policy_the_mean_over_a_large_map_is_float32(policy):
     np.testing.assert_allclose(tf.cast(centers, tf.float64), exact, rtol=1.1 * rounding)
 
 
-@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16", "float16"])
 def test_a_mixed_policy_does_not_round_the_probabilities(policy):
     """Features ±1000 with probabilities (1 ± 2^-13)/2: the center is their difference, gone once they are rounded."""
     sign = np.where(np.arange(64).reshape(1, 8, 8) % 2, 1.0, -1.0)

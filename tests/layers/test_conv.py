@@ -122,7 +122,7 @@ def test_unit_in_inference_is_convolution_then_the_stored_statistics_then_relu()
 
 def test_unit_in_training_uses_and_follows_the_statistics_of_the_batch():
     inputs = image(4, 5, 6, 3)
-    unit = ConvNormAct(4, 1, activation=False)
+    unit = ConvNormAct(4, 1, activation=None)
     unit.build(inputs.shape)
     convolved = oracle.conv2d(inputs, unit.conv.kernel.numpy())
     mean, variance = convolved.mean(axis=(0, 1, 2)), convolved.var(axis=(0, 1, 2))
@@ -133,9 +133,25 @@ def test_unit_in_training_uses_and_follows_the_statistics_of_the_batch():
 
 def test_unit_without_activation_lets_negative_values_through():
     inputs = image(1, 5, 5, 3)
-    with_relu, without = ConvNormAct(8, 1), ConvNormAct(8, 1, activation=False)
+    with_relu, without = ConvNormAct(8, 1), ConvNormAct(8, 1, activation=None)
     assert with_relu(inputs, training=True).numpy().min() == 0
     assert without(inputs, training=True).numpy().min() < 0
+
+
+@pytest.mark.parametrize(("activation", "function"), [("gelu", keras.activations.gelu), (tf.math.sin, tf.math.sin)])
+def test_unit_takes_every_activation_that_a_layer_of_keras_takes(activation, function):
+    inputs = image(1, 5, 5, 3)
+    unit, plain = ConvNormAct(8, 1, activation=activation), ConvNormAct(8, 1, activation=None)
+    for each in (unit, plain):
+        each.build(inputs.shape)
+    plain.set_weights(unit.get_weights())
+    assert_close(unit(inputs), function(plain(inputs)).numpy())
+
+
+@pytest.mark.parametrize(("of_before", "now"), [(True, "relu"), (False, "linear")])
+def test_unit_reads_the_booleans_of_files_of_version_0_3(of_before, now):
+    config = ConvNormAct(4, 1).get_config() | {"activation": of_before}
+    assert ConvNormAct.from_config(config).get_config()["activation"] == now
 
 
 def test_unit_synchronises_its_batch_norm_over_replicas():
@@ -150,14 +166,14 @@ def test_unit_hands_its_dtype_policy_to_its_parts():
 
 
 def test_unit_keeps_every_argument_in_its_config():
-    unit = ConvNormAct(4, 3, 1, 2, use_bias=True, epsilon=1e-3, activation=False, dtype="mixed_float16")
+    unit = ConvNormAct(4, 3, 1, 2, use_bias=True, epsilon=1e-3, activation=None, dtype="mixed_float16")
     assert_config_roundtrip(unit)
     twin = ConvNormAct.from_config(unit.get_config())
     assert (twin.conv.filters, twin.conv.dilation_rate, twin.conv.use_bias) == (4, (2, 2), True)
-    assert (twin.norm.epsilon, twin.activation, twin.compute_dtype) == (1e-3, False, "float16")
+    assert (twin.norm.epsilon, twin.get_config()["activation"], twin.compute_dtype) == (1e-3, "linear", "float16")
 
 
-@pytest.mark.parametrize("arguments", [{}, {"strides": 2, "use_bias": True, "activation": False}])
+@pytest.mark.parametrize("arguments", [{}, {"strides": 2, "use_bias": True, "activation": "gelu"}])
 def test_saving_and_changing_sizes_of_a_unit(tmp_path, arguments):
     samples = [[image(2, *size, 5)] for size in [(1, 1), (4, 7), (9, 2)]]
     assert_survives_saving(ConvNormAct(6, 3, name="unit", **arguments), [(None, None, 5)], samples, tmp_path)

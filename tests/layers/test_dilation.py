@@ -15,12 +15,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acfnet_tf.layers import Conv2D
-from acfnet_tf.layers.dilation import FAR, dilated_convolution, never_differentiated
+from acfnet_tf.layers.dilation import LARGE_RATE, dilated_convolution, never_differentiated
 from tests import oracle
 from tests.oracle import assert_close
 
 ROOT = Path(__file__).parents[2]
-RATES = (2, FAR - 1, FAR, 12)
+RATES = (2, LARGE_RATE - 1, LARGE_RATE, 12)
 
 
 def noise(*shape: int, seed: int = 0) -> np.ndarray:

@@ -39,6 +39,31 @@ def test_outputs_gradients_and_moving_statistics_are_the_same(seed, shape):
         np.testing.assert_allclose(a, b, atol=2e-3 * max(1, np.abs(b).max()), rtol=1e-3)
 
 
+@given(st.integers(0, 2**20), st.integers(2, 5), st.integers(-2, 1), *[st.booleans()] * 3)
+@settings(deadline=None, max_examples=40)
+def test_every_rank_axis_and_choice_is_as_in_keras(seed, rank, axis, scale, center, masked):
+    rng = np.random.default_rng(seed)
+    shape = tuple(rng.integers(3, 6, rank).tolist())
+    axis = -1 if masked or rank == 2 else axis or 3 % rank  # Keras masks channels that are last; axis 0 is the batch
+    inputs, weights = (tf.constant(rng.normal(0.5, 2.0, shape), tf.float32) for _ in range(2))
+    mask = tf.constant(rng.random(shape[:-1]) < 0.7) if masked else None
+    options = {"axis": axis, "momentum": 0.9, "epsilon": 1e-3, "scale": scale, "center": center}
+    results = []
+    for layer in (SyncBatchNorm(**options), keras.layers.BatchNormalization(**options, synchronized=True)):
+        with tf.GradientTape() as tape:
+            tape.watch(inputs)
+            outputs = layer(inputs, training=True, mask=mask)
+            loss = tf.reduce_sum(outputs * weights)
+        results.append([outputs, tape.gradient(loss, inputs), *(variable.value for variable in layer.variables)])
+    for ours, reference in zip(*results, strict=True):
+        np.testing.assert_allclose(ours, reference, atol=2e-3 * max(1.0, float(tf.reduce_max(tf.abs(reference)))))
+
+
+def test_it_refuses_not_to_be_synchronized():
+    with pytest.raises(ValueError, match="always synchronized"):
+        SyncBatchNorm(synchronized=False)
+
+
 @given(st.integers(0, 2**20), st.tuples(st.integers(2, 6), *[st.integers(2, 6)] * 3), st.integers(1, 5))
 @settings(deadline=None, max_examples=25)
 def test_batches_that_are_summed_up_are_the_same_as_one(seed, shape, parts):
@@ -46,7 +71,7 @@ def test_batches_that_are_summed_up_are_the_same_as_one(seed, shape, parts):
     rng = np.random.default_rng(seed)
     inputs, weights = (tf.constant(rng.normal(mean, 2.0, shape), tf.float32) for mean in (50.0, 0.0))
     gamma, beta = tf.linspace(0.5, 2.0, shape[-1]), tf.linspace(-1.0, 1.0, shape[-1])
-    around = tf.fill(shape[-1:], 49.0)
+    center = tf.fill(shape[-1:], 49.0)
     values = tf.cast(tf.reshape(inputs, (-1, shape[-1])), tf.float64) - 49.0
     sums = sum(
         tf.concat([tf.reduce_sum(part, 0), tf.reduce_sum(part**2, 0), [len(part)]], axis=0)
@@ -54,8 +79,8 @@ def test_batches_that_are_summed_up_are_the_same_as_one(seed, shape, parts):
     )
     results = []
     for function in (
-        lambda x, g, b: batch_norm_over_replicas(x, g, b, around, 1e-5),
-        lambda x, g, b: normalize_by_sums(x, g, b, around, tf.cast(sums, tf.float32), 1e-5),
+        lambda x, g, b: batch_norm_over_replicas(x, g, b, center, 1e-5),
+        lambda x, g, b: normalize_by_sums(x, g, b, center, tf.cast(sums, tf.float32), 1e-5),
     ):
         with tf.GradientTape() as tape:
             tape.watch([inputs, gamma, beta])
@@ -66,9 +91,13 @@ def test_batches_that_are_summed_up_are_the_same_as_one(seed, shape, parts):
         np.testing.assert_allclose(one, summed, atol=2e-3 * max(1.0, float(tf.reduce_max(tf.abs(one)))))
 
 
-def test_deferred_statistics_are_collected_and_not_made():
-    layer = SyncBatchNorm()
-    inputs = np.random.default_rng(0).normal(3.0, 2.0, (2, 4, 4, 3)).astype(np.float32)
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [((2, 4, 4, 3), {}), ((6, 3), {}), ((2, 3, 4, 4), {"axis": 1}), ((2, 4, 4, 3), {"dtype": "float64"})],
+)
+def test_deferred_statistics_are_collected_and_not_made(shape, options):
+    layer = SyncBatchNorm(**options)
+    inputs = np.random.default_rng(0).normal(3.0, 2.0, shape).astype(np.float32)
     layer.build(inputs.shape)
     with deferred_statistics() as updates:
         layer(inputs, training=True)
@@ -86,7 +115,7 @@ def test_one_replica_runs_the_fused_operation():
     assert any(op.type.startswith("FusedBatchNorm") for op in function.graph.get_operations())
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "float64"])
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16", "float16", "float64"])
 def test_every_dtype_policy_trains(policy):
     layer = SyncBatchNorm(dtype=policy)
     outputs = layer(np.random.default_rng(0).normal(size=(2, 4, 4, 3)), training=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -9,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acfnet_tf.config import LossConfig
-from acfnet_tf.losses import CITYSCAPES_CLASS_WEIGHTS, SegmentationLoss, inverse_log_weights
-from acfnet_tf.losses.ohem import _kth_largest, hardest_pixels, pixel_hardness
+from acfnet_tf.losses import CITYSCAPES_CLASS_WEIGHTS, SegmentationLoss, head_losses, inverse_log_weights
+from acfnet_tf.losses.bootstrapping import _kth_largest, hardest_pixels, pixel_hardness
 
 
 def reference_head_loss(logits, labels, weights, ohem=None):
@@ -48,7 +49,7 @@ def batches(draw):
 @settings(deadline=None, max_examples=40)
 def test_equation_4_is_the_weighted_sum_of_mean_cross_entropies(batch, weighted):
     logits, labels, weights = batch
-    losses = SegmentationLoss(LossConfig(), weights if weighted else None)(logits, labels)
+    losses = head_losses(LossConfig(), logits, weights if weighted else None)(logits, labels)
     expected = {
         head: reference_head_loss(logits[head], labels, weights if weighted else np.ones(len(weights)))
         for head in logits
@@ -64,7 +65,7 @@ def test_equation_4_is_the_weighted_sum_of_mean_cross_entropies(batch, weighted)
 def test_online_bootstrapping_equals_a_sort_and_leaves_other_heads_alone(batch, threshold, min_kept):
     logits, labels, weights = batch
     config = LossConfig(ohem=True, ohem_threshold=threshold, ohem_min_kept=min_kept)
-    losses = SegmentationLoss(config, weights)(logits, labels)
+    losses = head_losses(config, logits, weights)(logits, labels)
     expected = reference_head_loss(logits["fine"], labels, weights, (threshold, min_kept))
     assert float(losses["fine"]) == pytest.approx(expected, rel=1e-5, abs=1e-6)
     assert float(losses["coarse"]) == pytest.approx(
@@ -79,7 +80,7 @@ def test_a_pixel_that_is_not_a_number_is_the_hardest_and_is_kept(compiled):
     labels = np.zeros((1, 8, 8), np.int64)
     labels[0, 0, 0] = 255
     config = LossConfig(ohem=True, ohem_threshold=0.001, ohem_min_kept=5)
-    loss = tf.function(SegmentationLoss(config), jit_compile=compiled)
+    loss = tf.function(head_losses(config, ["fine"]), jit_compile=compiled)
     plain = float(loss({"fine": tf.constant(logits)}, labels)["fine"])
     assert plain == pytest.approx(reference_head_loss(logits, labels, np.ones(3), (0.001, 5)), rel=1e-5)
     for value in (np.nan, -np.nan, np.inf):  # two NaNs that differ by their sign bit
@@ -105,7 +106,7 @@ def test_the_gradient_is_that_of_the_kept_pixels_only():
     config = LossConfig(ohem=True, ohem_threshold=0.2, ohem_min_kept=5, fine_weight=1.0)
     with tf.GradientTape() as tape:
         tape.watch(logits)
-        loss = SegmentationLoss(config)({"fine": logits}, labels)["total"]
+        loss = head_losses(config, ["fine"])({"fine": logits}, labels)["total"]
     gradient = tape.gradient(loss, logits).numpy()
     probabilities = tf.nn.softmax(logits).numpy()
     true = np.take_along_axis(probabilities, labels[..., None], -1)[..., 0]
@@ -119,7 +120,7 @@ def test_a_batch_without_valid_pixels_has_loss_zero_and_finite_gradients(ohem):
     logits = tf.random.stateless_normal((2, 4, 4, 3), (0, 0))
     with tf.GradientTape() as tape:
         tape.watch(logits)
-        losses = SegmentationLoss(LossConfig(ohem=ohem))({"fine": logits}, np.full((2, 4, 4), 255))
+        losses = head_losses(LossConfig(ohem=ohem), ["fine"])({"fine": logits}, np.full((2, 4, 4), 255))
     assert float(losses["total"]) == 0
     assert not np.any(tape.gradient(losses["total"], logits))
 
@@ -129,7 +130,7 @@ def test_micro_batches_add_up_to_the_loss_of_the_whole_batch(ohem):
     rng = np.random.default_rng(1)
     logits = rng.normal(size=(4, 5, 5, 3)).astype(np.float32)
     labels = np.where(rng.random((4, 5, 5)) < 0.4, 255, rng.integers(0, 3, (4, 5, 5)))
-    loss = SegmentationLoss(LossConfig(ohem=ohem, ohem_threshold=0.1, ohem_min_kept=20), [1.0, 2.0, 0.5])
+    loss = head_losses(LossConfig(ohem=ohem, ohem_threshold=0.1, ohem_min_kept=20), ["fine"], [1.0, 2.0, 0.5])
     whole = float(loss({"fine": logits}, labels)["total"])
     kept = loss.kept(labels, loss.hardness({"fine": logits}, labels))
     parts = [float(loss({"fine": logits[i : i + 1]}, labels[i : i + 1], kept)["total"]) for i in range(4)]
@@ -150,7 +151,7 @@ def test_selection_by_histograms_is_exact(values, data):
 def test_no_sort_runs():
     @tf.function
     def step(logits, labels):
-        return SegmentationLoss(LossConfig(ohem=True))({"fine": logits}, labels)["total"]
+        return head_losses(LossConfig(ohem=True), ["fine"])({"fine": logits}, labels)["total"]
 
     graph = step.get_concrete_function(tf.TensorSpec((1, 8, 8, 19)), tf.TensorSpec((1, 8, 8), tf.uint8)).graph
     assert not {op.type for op in graph.get_operations()} & {"TopKV2", "Sort", "TopK"}
@@ -166,3 +167,23 @@ def test_inverse_log_weights_have_mean_one_and_favour_rare_classes():
 def test_cityscapes_weights_are_the_published_ones():
     assert len(CITYSCAPES_CLASS_WEIGHTS) == 19
     assert np.mean(CITYSCAPES_CLASS_WEIGHTS) == pytest.approx(1, abs=1e-3)
+
+
+@given(batches(), st.booleans())
+@settings(deadline=None, max_examples=30)
+def test_a_head_s_loss_is_one_of_keras(batch, bootstrapped):
+    """Labels with a last axis of 1, weights of images, and the config, with which files are saved."""
+    logits, labels, weights = batch
+    loss = SegmentationLoss(weights, 0.5 if bootstrapped else None, min_kept=10)
+    assert isinstance(loss, keras.losses.Loss)
+    expected = reference_head_loss(logits["fine"], labels, weights, (0.5, 10) if bootstrapped else None)
+    twin = keras.losses.deserialize(keras.losses.serialize(loss))
+    for value in (loss(labels, logits["fine"]), twin(labels[..., None], logits["fine"], np.ones(len(labels)))):
+        assert float(value) == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    halves = [twin(labels, logits["fine"], np.arange(len(labels)) == i) for i in range(len(labels))]
+    assert float(sum(halves)) == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+def test_weights_of_another_number_of_classes_are_refused():
+    with pytest.raises(ValueError, match="19 class weights for 5 classes"):
+        SegmentationLoss(CITYSCAPES_CLASS_WEIGHTS)(np.zeros((1, 2, 2), np.int32), tf.zeros((1, 2, 2, 5)))

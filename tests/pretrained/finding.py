@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from acfnet_tf.backbones.originals import original
+from acfnet_tf.backbones.keras_networks import keras_network
 from acfnet_tf.errors import UserError
 from acfnet_tf.pretrained.find import find_pretrained
 from acfnet_tf.pretrained.pretrained import Pretrained
@@ -17,7 +17,7 @@ from tests.saving import randomize
 
 def narrow_mobilenet() -> keras.Model:
     """A quarter as wide as the original: `model.backbone_width=16`."""
-    model = original("mobilenet", 16).model
+    model = keras_network("mobilenet", 16)
     randomize(model)
     return model
 

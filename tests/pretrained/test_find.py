@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 import pytest
 
-from acfnet_tf.backbones.originals import original
+from acfnet_tf.backbones.keras_networks import KERAS_NETWORKS
 from acfnet_tf.config import ModelConfig
 from acfnet_tf.pretrained.find import find_pretrained, find_weights
 from acfnet_tf.pretrained.imagenet import impatient_network
@@ -83,7 +83,7 @@ def test_a_damaged_file_in_the_cache_is_never_taken(cache, mobilenet):
 def test_a_file_in_the_cache_needs_no_network(cache, mobilenet, word):
     save_legacy(mobilenet, cache / MOBILENET_FILE)
     found = find_pretrained(word, "mobilenet", 16)
-    assert_layers(found, Pretrained("", layers_of(mobilenet), original("mobilenet", 16).settings))
+    assert_layers(found, Pretrained("", layers_of(mobilenet), KERAS_NETWORKS["mobilenet"].preprocessing))
     assert "imagenet" in found.source
 
 

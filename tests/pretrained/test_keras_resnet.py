@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from acfnet_tf.backbones.originals import IMAGENET_RGB
+from acfnet_tf.backbones.keras_networks import IMAGENET_RGB
 from acfnet_tf.backbones.resnet import resnet
 from acfnet_tf.errors import UserError
 from acfnet_tf.pretrained.keras_resnet import layers_of, resnet_from_keras, resnet_from_layers

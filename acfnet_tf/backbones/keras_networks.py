@@ -18,21 +18,18 @@ LITE0_RGB = {"pixel_mean": (127.0, 127.0, 127.0), "pixel_std": (128.0, 128.0, 12
 MINUS_ONE_TO_ONE = {"pixel_mean": (127.5, 127.5, 127.5), "pixel_std": (127.5, 127.5, 127.5)}
 
 
-class Original(NamedTuple):
-    """A network without pooling and classifier, and the preprocessing that its ImageNet weights ask for.
+class KerasNetwork(NamedTuple):
+    """A network without pooling and classifier, and what its ImageNet weights ask for.
 
     Attributes:
-        model: functional, (B, H, W, 3) normalised → (B, h, w, C).
-        settings: `pixel_mean` and `pixel_std`, RGB in 0–255.
+        make: of relative width and weights, the functional model (B, H, W, 3) normalised → (B, h, w, C).
+        preprocessing: `pixel_mean` and `pixel_std`, RGB in 0–255.
+        imagenet_widths: the widths of which there are weights.
+        any_width: it can be built in other widths too.
     """
 
-    model: keras.Model
-    settings: dict[str, tuple[float, float, float]]
-
-
-class _Kind(NamedTuple):
-    make: Callable[[float, str | None], keras.Model]  # of relative width and weights
-    settings: dict[str, tuple[float, float, float]]
+    make: Callable[[float, str | None], keras.Model]
+    preprocessing: dict[str, tuple[float, float, float]]
     imagenet_widths: tuple[int, ...] = (64,)
     any_width: bool = True
 
@@ -70,42 +67,44 @@ def _efficientnet_lite0(width: float, weights: str | None) -> keras.Model:
 
 
 _BARE = {"include_preprocessing": False}
-_KINDS = {
-    "mobilenet": _Kind(_application("MobileNet"), MINUS_ONE_TO_ONE, (16, 32, 48, 64)),
-    "mobilenet_v2": _Kind(_application("MobileNetV2"), MINUS_ONE_TO_ONE, (32, 48, 64)),
-    "mobilenet_v3_small": _Kind(_application("MobileNetV3Small", **_BARE), MINUS_ONE_TO_ONE, (48, 64)),
-    "mobilenet_v3_large": _Kind(_application("MobileNetV3Large", **_BARE), MINUS_ONE_TO_ONE, (48, 64)),
+KERAS_NETWORKS = {
+    "mobilenet": KerasNetwork(_application("MobileNet"), MINUS_ONE_TO_ONE, (16, 32, 48, 64)),
+    "mobilenet_v2": KerasNetwork(_application("MobileNetV2"), MINUS_ONE_TO_ONE, (32, 48, 64)),
+    "mobilenet_v3_small": KerasNetwork(_application("MobileNetV3Small", **_BARE), MINUS_ONE_TO_ONE, (48, 64)),
+    "mobilenet_v3_large": KerasNetwork(_application("MobileNetV3Large", **_BARE), MINUS_ONE_TO_ONE, (48, 64)),
     **{
-        f"efficientnet_v2_b{i}": _Kind(_application(f"EfficientNetV2B{i}", **_BARE), IMAGENET_RGB, any_width=False)
+        f"efficientnet_v2_b{i}": KerasNetwork(
+            _application(f"EfficientNetV2B{i}", **_BARE), IMAGENET_RGB, any_width=False
+        )
         for i in range(4)
     },
-    "efficientnet_lite0": _Kind(_efficientnet_lite0, LITE0_RGB),
-    "densenet121": _Kind(_application("DenseNet121"), IMAGENET_RGB, any_width=False),
+    "efficientnet_lite0": KerasNetwork(_efficientnet_lite0, LITE0_RGB),
+    "densenet121": KerasNetwork(_application("DenseNet121"), IMAGENET_RGB, any_width=False),
 }
-ORIGINALS = tuple(_KINDS)
 
 
-def original(backbone: str, width: int = 64, weights: Literal["imagenet"] | None = None) -> Original:
-    """A network under the layer names of its library, which `acfnet_tf.backbones.adopt` keeps.
+def keras_network(name: str, width: int = 64, weights: Literal["imagenet"] | None = None) -> keras.Model:
+    """A network under the layer names of its library, which `acfnet_tf.backbones.dilated` keeps.
 
     Args:
-        backbone: one of `ORIGINALS`.
+        name: one of `KERAS_NETWORKS`.
         width: relative to the original's 64: 32 halves the channels, as far as the network rounds them.
-        weights: "imagenet" takes those of keras.applications, which Keras downloads and keeps.
+        weights: "imagenet" takes those of keras.applications, which Keras downloads and keeps. keras_cv has none of
+            efficientnet_lite0, which is random whatever is said here.
 
     Raises:
         ValueError: no such network, or none of that width.
-        UserError: no ImageNet weights of that width, or a package is missing.
+        UserError: no ImageNet weights of that width.
     """
-    if backbone not in _KINDS:
-        raise ValueError(f"backbone must be one of {', '.join(ORIGINALS)}, not {backbone!r}")
-    kind = _KINDS[backbone]
-    if width != 64 and not kind.any_width:
-        raise ValueError(f"{backbone} has one width only: set backbone_width to 64, not {width}")
-    if weights and width not in kind.imagenet_widths:
-        widths = " or ".join(map(str, kind.imagenet_widths))
+    if name not in KERAS_NETWORKS:
+        raise ValueError(f"backbone must be one of {', '.join(KERAS_NETWORKS)}, not {name!r}")
+    network = KERAS_NETWORKS[name]
+    if width != 64 and not network.any_width:
+        raise ValueError(f"{name} has one width only: set backbone_width to 64, not {width}")
+    if weights and width not in network.imagenet_widths:
+        widths = " or ".join(map(str, network.imagenet_widths))
         raise UserError(
-            f"{backbone} has ImageNet weights for model.backbone_width={widths}, not {width}: "
-            "set that, or model.weights=none"
+            f"{name} has ImageNet weights for model.backbone_width={widths}, not {width}: set that, or "
+            "model.weights=none"
         )
-    return Original(kind.make(width / 64, weights), dict(kind.settings))
+    return network.make(width / 64, weights)

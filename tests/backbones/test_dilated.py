@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from acfnet_tf.backbones.adopt import adopt
-from acfnet_tf.backbones.originals import original
+from acfnet_tf.backbones.dilated import make_dilated
+from acfnet_tf.backbones.keras_networks import keras_network
 from acfnet_tf.layers import SyncBatchNorm
 from tests.oracle import assert_close
 from tests.saving import randomize
@@ -24,7 +24,7 @@ IMAGES = np.random.default_rng(0).normal(size=(2, 65, 65, 3)).astype(np.float32)
 
 @functools.cache
 def theirs(name: str) -> keras.Model:
-    model = original(name, NARROW.get(name, 64)).model
+    model = keras_network(name, NARROW.get(name, 64))
     randomize(model)
     return model
 
@@ -32,10 +32,10 @@ def theirs(name: str) -> keras.Model:
 def ours(model: keras.Model, output_stride: int = 32) -> keras.Model:
     """The adopted network with the weights of `model`: features and auxiliary features."""
     images = keras.Input((None, None, 3))
-    features = adopt(model, images, output_stride)
-    adopted = keras.Model(images, [features.features, features.auxiliary])
-    assert features.layer_names == {layer.name for layer in model.layers if layer.weights}
-    for name in features.layer_names:
+    backbone = make_dilated(model, images, output_stride)
+    adopted = keras.Model(images, [backbone.last, backbone.next_to_last])
+    assert backbone.weight_layers == {layer.name for layer in model.layers if layer.weights}
+    for name in backbone.weight_layers:
         adopted.get_layer(name).set_weights(model.get_layer(name).get_weights())
     return adopted
 
@@ -140,7 +140,7 @@ def test_a_layer_that_is_float32_on_purpose_stays_so():
 
 
 def test_names_and_weights_are_the_same_at_every_making():
-    first, second = (ours(original("mobilenet_v3_small", 16).model, 8) for _ in range(2))
+    first, second = (ours(keras_network("mobilenet_v3_small", 16), 8) for _ in range(2))
     assert [layer.name for layer in first.layers[1:]] == [layer.name for layer in second.layers[1:]]
     assert [weight.path for weight in first.weights] == [weight.path for weight in second.weights]
 
@@ -169,9 +169,9 @@ def test_a_nested_decoder_resizes_to_the_finest_map_instead_of_upsampling():
     model = keras.Model(images, layers.Concatenate(name="join")([up, levels["fine"]]), name="decoder")
 
     inputs = keras.Input((None, None, 3))
-    features = adopt(model, inputs, 32)
-    assert features.layer_names == {"fine", "coarse", "inner"}
-    adopted = keras.Model(inputs, features.features)
+    backbone = make_dilated(model, inputs, 32)
+    assert backbone.weight_layers == {"fine", "coarse", "inner"}
+    adopted = keras.Model(inputs, backbone.last)
     adopted.get_layer("coarse").set_weights([np.zeros((3, 3, 4, 4)), np.arange(4.0)])
     adopted.get_layer("inner").set_weights([np.eye(4)[None, None], np.zeros(4)])
     outputs = adopted(np.ones((1, 13, 6, 3), np.float32))
@@ -233,8 +233,8 @@ def test_features_stand_on_the_pixels_that_their_grid_says(stack, offset):
         x = layer(x)
     model = keras.Model(images, layers.Conv2D(1, 3, 2, **SQUARE)(x), name="toy")
     inputs = keras.Input((None, None, 1))
-    found = adopt(model, inputs, 32)
-    adopted = keras.Model(inputs, found.features)
+    found = make_dilated(model, inputs, 32)
+    adopted = keras.Model(inputs, found.last)
     for variable in adopted.weights:
         variable.assign(np.full(variable.shape, 1 / np.prod(variable.shape), np.float32))
     assert found.grid.offset == offset

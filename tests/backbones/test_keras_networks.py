@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from acfnet_tf.backbones.originals import ORIGINALS, original
+from acfnet_tf.backbones.keras_networks import KERAS_NETWORKS, keras_network
 from acfnet_tf.errors import UserError
 
 IMAGE = np.random.default_rng(0).uniform(0, 255, (1, 5, 4, 3)).astype(np.float32)
@@ -39,11 +39,11 @@ def originals_preprocessing(name: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    "name", sorted({*ORIGINALS} - {"efficientnet_lite0", "efficientnet_v2_b1", "efficientnet_v2_b2"})
+    "name", sorted({*KERAS_NETWORKS} - {"efficientnet_lite0", "efficientnet_v2_b1", "efficientnet_v2_b2"})
 )
 def test_settings_are_the_preprocessing_of_keras_applications(name):
     with keras.StatelessScope():
-        model, settings = original(name)
+        model, settings = keras_network(name), KERAS_NETWORKS[name].preprocessing
         expected = originals_preprocessing(name)
     np.testing.assert_allclose((IMAGE - settings["pixel_mean"]) / settings["pixel_std"], expected, atol=1e-4)
     kinds = {type(layer).__name__ for layer in model.layers}
@@ -54,14 +54,14 @@ def test_settings_are_the_preprocessing_of_keras_applications(name):
 @pytest.mark.parametrize("name", ["mobilenet", "mobilenet_v2", "mobilenet_v3_small", "efficientnet_lite0"])
 def test_width_scales_the_channels(name):
     with keras.StatelessScope():
-        parameters = [original(name, width).model.count_params() for width in (8, 32, 64)]
+        parameters = [keras_network(name, width).count_params() for width in (8, 32, 64)]
     assert parameters[0] < parameters[1] < parameters[2]
 
 
 def test_imagenet_weights_are_asked_of_keras_for_the_right_network(monkeypatch):
     asked = {}
     monkeypatch.setattr(APPLICATIONS, "MobileNetV2", lambda **arguments: asked.update(arguments))
-    original("mobilenet_v2", 32, weights="imagenet")
+    keras_network("mobilenet_v2", 32, weights="imagenet")
     assert asked == {"include_top": False, "weights": "imagenet", "input_shape": (None, None, 3), "alpha": 0.5}
 
 
@@ -75,4 +75,4 @@ def test_imagenet_weights_are_asked_of_keras_for_the_right_network(monkeypatch):
 )
 def test_what_does_not_exist_is_refused(arguments, error, told):
     with pytest.raises(error, match=told):
-        original(*arguments)
+        keras_network(*arguments)

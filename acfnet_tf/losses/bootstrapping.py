@@ -51,7 +51,7 @@ def hardest_pixels(hardness: tf.Tensor, threshold: float, min_kept: int) -> Kept
     # Ignored pixels rank last; as K is at most the number of valid ones, they do not move the threshold.
     kth_largest = tf.where(k > 0, _kth_largest(tf.maximum(hardness, 0.0), k), np.float32("inf"))
     below_threshold = np.nextafter(np.float32(-math.log(threshold)), np.float32("inf"))
-    below_threshold = max(below_threshold, np.finfo(np.float32).tiny)  # what is smaller, some processors take for 0
+    below_threshold = max(below_threshold, np.finfo(np.float32).tiny)  # Some processors take smaller numbers for 0.
     least = tf.minimum(kth_largest, below_threshold)
     return Kept(least, tf.cast(count_over_replicas(hardness >= least), tf.float32))
 
