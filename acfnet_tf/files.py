@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import tempfile
 import time
 import zipfile
 import zlib
@@ -84,37 +83,6 @@ def write_atomically(file: Path, text: str) -> None:
 def as_utf_8(name: str) -> str:
     """A file's name for what takes no others: bytes that are not UTF-8 become "\\udcff", as in `write_atomically`."""
     return name.encode(errors="backslashreplace").decode()
-
-
-def check_utf_8(path: str | Path) -> None:
-    """For what hands paths to libraries that take no others.
-
-    Raises:
-        UserError: the path holds bytes that are not UTF-8.
-    """
-    try:
-        str(path).encode()
-    except UnicodeEncodeError as error:
-        raise UserError(f"{path}: its name is not UTF-8, as TensorFlow wants it here; choose another folder") from error
-
-
-def check_writable(folder: Path) -> Path:
-    """Sees that files can be written into a folder, which need not be there yet: before the work, not after it.
-
-    Returns:
-        The folder.
-
-    Raises:
-        UserError: they cannot.
-    """
-    with write_errors(f"into {folder}"):
-        there = next((each for each in (folder, *folder.parents) if each.exists()), folder)
-        try:
-            tempfile.TemporaryFile(dir=there).close()
-        except OSError as error:
-            error.filename = str(there)  # and not that of the file
-            raise
-    return folder
 
 
 def patiently(path: Path, read: Callable[[], T]) -> T:

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from acfnet_tf.data.listing import find_images
 from acfnet_tf.data.reading import read_image
 from acfnet_tf.errors import DataError, UserError
-from acfnet_tf.files import check_writable, replaced, write_errors
+from acfnet_tf.files import replaced, write_errors
 from acfnet_tf.inference.overlap import read_ahead
+from acfnet_tf.paths import check_writable, find_images
 from acfnet_tf.progress import ProgressBar
 from acfnet_tf.visualization.palette import Colors, colorize, overlay
 

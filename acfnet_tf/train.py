@@ -19,6 +19,7 @@ from acfnet_tf.importers.open import open_data
 from acfnet_tf.measure.memory import choose_micro_batch
 from acfnet_tf.onednn import what_runs_convolutions
 from acfnet_tf.pretrained.find import find_weights
+from acfnet_tf.signals import Interruption
 from acfnet_tf.training.loop import train as train_with
 from acfnet_tf.training.tools import TrainingTools
 from acfnet_tf.visualization.validation_pictures import validation_pictures
@@ -38,6 +39,7 @@ TOOLS = TrainingTools(
     look_into=look_into,
     choose_micro_batch=choose_micro_batch,
     draw_validation=validation_pictures,
+    interruption=Interruption,
     describe_machine=what_runs_convolutions,
 )
 

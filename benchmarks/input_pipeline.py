@@ -262,7 +262,8 @@ def start(cores: list[int]) -> None:
 
 def prepare(flags: argparse.Namespace, folder: Path) -> Setup:
     """Draws the scenes under ./data, or finds those of an earlier run."""
-    from acfnet_tf.data.cityscapes import CITYSCAPES, list_samples
+    from acfnet_tf.data.cityscapes import CITYSCAPES
+    from acfnet_tf.importers.cityscapes import list_samples
     from acfnet_tf.scenes.street_scenes import write_street_scenes
 
     height, width = flags.size

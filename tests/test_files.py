@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from acfnet_tf.errors import UserError
-from acfnet_tf.files import as_utf_8, check_writable, replaced, write_atomically, write_errors
+from acfnet_tf.files import as_utf_8, replaced, write_atomically, write_errors
+from acfnet_tf.paths import check_writable
 
 
 @pytest.mark.parametrize("name", ["a.json", "n" * 255, "n" * 251 + ".png", "é" * 127, os.fsdecode(b"\xff" * 255)])

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "acfnet_tf"
 CORE = [
-    {"errors", "replicas", "progress", "signals", "heads"},
+    {"errors", "replicas", "progress", "heads"},
     {"settings", "files"},
     {"config"},
     {"layers", "metrics", "data"},
@@ -30,6 +30,8 @@ AROUND = [
         "onednn",
         "tables",
         "recipes",
+        "signals",
+        "paths",
         "scenes",
         "pretrained",
         "_version",

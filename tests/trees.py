@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from acfnet_tf.data.cityscapes import list_samples
 from acfnet_tf.data.sample import Sample
+from acfnet_tf.importers.cityscapes import list_samples
 
 SIZE = (40, 80)
 

@@ -11,11 +11,11 @@ from absl.flags import FlagValues
 from acfnet_tf.cli._runs import run_folder
 from acfnet_tf.config import Experiment
 from acfnet_tf.data.classes import ClassSet
-from acfnet_tf.data.listing import unified
 from acfnet_tf.data.sample import DataSource, Sample
 from acfnet_tf.errors import ConfigError, UserError
 from acfnet_tf.importers.open import open_data
 from acfnet_tf.label_files import plan
+from acfnet_tf.paths import unified
 from acfnet_tf.recipes import load_experiment
 
 

@@ -12,8 +12,8 @@ from acfnet_tf.cli._entry import program
 from acfnet_tf.config import PRESCRIBED, Experiment
 from acfnet_tf.data.classes import ClassSet, numbered_classes
 from acfnet_tf.errors import ConfigError, UserError
-from acfnet_tf.files import check_writable
 from acfnet_tf.inference.predictor import Predictor
+from acfnet_tf.paths import check_writable
 from acfnet_tf.recipes import experiment_names, load_experiment
 from acfnet_tf.settings import differences, override
 from acfnet_tf.training.run_folder import CLASSES_FILE, CONFIG_FILE, read_classes, read_config

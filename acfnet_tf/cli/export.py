@@ -24,11 +24,11 @@ def define_flags(define: Any) -> None:
 def run(flags: Any) -> None:
     from acfnet_tf.cli._data import split_samples
     from acfnet_tf.cli._runs import command, output_folder, run_folder, trained_model
-    from acfnet_tf.data.listing import find_images
     from acfnet_tf.data.sample import Sample
     from acfnet_tf.export.export import export
     from acfnet_tf.inference.predictor import Predictor
     from acfnet_tf.models.loading import load_model
+    from acfnet_tf.paths import find_images
 
     experiment, predictor, classes = trained_model(flags)
     if flags.input:

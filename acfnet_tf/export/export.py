@@ -19,8 +19,9 @@ from acfnet_tf.export.openvino import write_openvino
 from acfnet_tf.export.saved_model import export_saved_model, publish
 from acfnet_tf.export.scenes import at_two_sizes, read_scenes
 from acfnet_tf.export.verification import Verification, verify_file, verify_int8, verify_saved_model
-from acfnet_tf.files import check_utf_8, write_atomically
+from acfnet_tf.files import write_atomically
 from acfnet_tf.inference.predictor import Predictor
+from acfnet_tf.paths import check_utf_8
 
 Format = Literal["saved_model", "litert", "onnx", "openvino", "keras"]
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from acfnet_tf.config import DataConfig
 from acfnet_tf.data.classes import ClassSet
-from acfnet_tf.data.listing import spelt, subfolders
 from acfnet_tf.data.sample import DataSource
 from acfnet_tf.errors import DataError
 from acfnet_tf.importers.pairs import pair_folders
 from acfnet_tf.importers.presets import ADE20K
 from acfnet_tf.importers.splits import named_splits, open_splits
+from acfnet_tf.paths import spelt, subfolders
 
 FOLDER = "ADEChallengeData2016"
 

@@ -17,11 +17,11 @@ from pathlib import Path
 
 from acfnet_tf.config import DataConfig
 from acfnet_tf.data.classes import ClassSet
-from acfnet_tf.data.listing import is_picture, spelt, subfolders
 from acfnet_tf.data.sample import DataSource
 from acfnet_tf.errors import DataError
 from acfnet_tf.importers.pairs import Pairs, pair_folders, read_table
 from acfnet_tf.importers.splits import SPLIT_NAMES, named_splits, open_splits, split_by_name
+from acfnet_tf.paths import is_picture, spelt, subfolders
 
 TABLE = "pairs.csv"
 

@@ -7,12 +7,12 @@ import os
 from pathlib import Path
 
 from acfnet_tf.config import DataConfig
-from acfnet_tf.data.cityscapes import open_cityscapes
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.sample import DataSource
 from acfnet_tf.errors import DataError
 from acfnet_tf.files import write_errors
 from acfnet_tf.importers.ade20k import open_ade20k
+from acfnet_tf.importers.cityscapes import open_cityscapes
 from acfnet_tf.importers.class_search import find_classes
 from acfnet_tf.importers.folder import open_folder
 from acfnet_tf.importers.shards import open_shards

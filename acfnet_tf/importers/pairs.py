@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from acfnet_tf.data.listing import IMAGE_SUFFIXES, list_images, spelt, unified
 from acfnet_tf.data.sample import Sample, read_text
 from acfnet_tf.errors import DataError
+from acfnet_tf.paths import IMAGE_SUFFIXES, list_images, spelt, unified
 
 
 class Pairs(NamedTuple):

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from acfnet_tf.config import DataConfig
 from acfnet_tf.data.classes import ClassSet
-from acfnet_tf.data.listing import unified
 from acfnet_tf.data.sample import DataSource, read_text
 from acfnet_tf.errors import DataError
 from acfnet_tf.importers.pairs import Pairs, list_pictures, pair_names
 from acfnet_tf.importers.presets import VOC
 from acfnet_tf.importers.splits import named_splits, open_splits
+from acfnet_tf.paths import unified
 
 IMAGES, MASKS, MORE_MASKS, LISTS = "JPEGImages", "SegmentationClass", "SegmentationClassAug", "ImageSets/Segmentation"
 

@@ -18,8 +18,9 @@ from acfnet_tf.data.cityscapes import LABEL_IDS
 from acfnet_tf.data.reading import read_image
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.errors import UserError
-from acfnet_tf.files import check_writable, replaced, write_errors
+from acfnet_tf.files import replaced, write_errors
 from acfnet_tf.inference.predictor import Predictor
+from acfnet_tf.paths import check_writable
 from acfnet_tf.progress import ProgressBar
 
 _NAME = re.compile(r"[^_]+_\d{6}_\d{6}")

@@ -23,8 +23,9 @@ from PIL import Image
 from acfnet_tf.config import Threads
 from acfnet_tf.console import console
 from acfnet_tf.errors import DataError, UserError
-from acfnet_tf.files import check_writable, replaced, write_errors
+from acfnet_tf.files import replaced, write_errors
 from acfnet_tf.label_files import plan, some_failed
+from acfnet_tf.paths import check_writable
 from acfnet_tf.progress import ProgressBar
 from acfnet_tf.serving.connection import Client, RefusedError
 from acfnet_tf.settings import Range, flag

@@ -20,7 +20,6 @@ from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.losses import head_losses
 from acfnet_tf.models.create import create_model
 from acfnet_tf.models.initialization import Initialization
-from acfnet_tf.signals import Interruption
 from acfnet_tf.training.batches import Batch, Batches
 from acfnet_tf.training.class_balance import class_weights, sample_order
 from acfnet_tf.training.initialization import initialization_of_run
@@ -30,7 +29,7 @@ from acfnet_tf.training.optimizer import create_optimizer
 from acfnet_tf.training.progress import Progress
 from acfnet_tf.training.run_folder import RunFolder, check_same_run
 from acfnet_tf.training.step import TrainStep
-from acfnet_tf.training.tools import TrainingTools
+from acfnet_tf.training.tools import Interruption, TrainingTools
 from acfnet_tf.training.validation import evaluate_shared
 from acfnet_tf.training.workers import Workers
 
@@ -76,7 +75,7 @@ def train(
         folder = RunFolder(run_dir, experiment, source.classes, writes=workers.is_chief)
         training = _Training(experiment, folder, workers, source, initialization, tools)
         del initialization  # It holds the weights.
-        with folder.open(), Interruption() as training.interruption:
+        with folder.open(), tools.interruption() as training.interruption:
             training.run()
             workers.gather(0)  # Nobody leaves before the chief has written everything.
     return folder.model_file

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -17,6 +19,12 @@ from acfnet_tf.models.initialization import Initialization
 from acfnet_tf.training.workers import Workers
 
 Samples = Sequence[Sample]
+
+
+class Interruption(Protocol):
+    """What tells training to stop: `signal` is the number of the first signal that has come, or None."""
+
+    signal: int | None
 
 
 @dataclass(frozen=True)
@@ -35,6 +43,7 @@ class TrainingTools:
             ConfigError. All workers call it.
         draw_validation: (name of the run, predictor, samples, classes, evaluation of the samples) → what TensorBoard
             shows: names and pictures (H, W, 3) uint8.
+        interruption: makes a context in which signals are noted instead of ending the process.
         describe_machine: a sentence for the user.
     """
 
@@ -44,4 +53,5 @@ class TrainingTools:
     look_into: Callable[[DataSource, Mapping[str, Samples]], tuple[Sequence[str], Sequence[str]]]
     choose_micro_batch: Callable[[ACFNet, Experiment, Workers, int | None], tuple[int, str]]
     draw_validation: Callable[[str, Predictor, Samples, ClassSet, Evaluation], Iterable[tuple[str, np.ndarray]]]
+    interruption: Callable[[], AbstractContextManager[Interruption]]
     describe_machine: Callable[[], str]

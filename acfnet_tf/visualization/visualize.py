@@ -10,13 +10,13 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from acfnet_tf.data.classes import ClassSet
-from acfnet_tf.data.listing import unified
 from acfnet_tf.data.reading import load_sample, read_image
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.errors import UserError
 from acfnet_tf.evaluation.evaluate import evaluate
 from acfnet_tf.label_files import some_failed
 from acfnet_tf.metrics.confusion import iou_of_images
+from acfnet_tf.paths import unified
 from acfnet_tf.progress import ProgressBar
 from acfnet_tf.settings import suggest
 from acfnet_tf.visualization.attention import draw_attention

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from acfnet_tf.data.cityscapes import CITYSCAPES, LABEL_IDS, list_samples
+from acfnet_tf.data.cityscapes import CITYSCAPES, LABEL_IDS
 from acfnet_tf.data.reading import read_label
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.evaluation.evaluate import evaluate
+from acfnet_tf.importers.cityscapes import list_samples
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.metrics.confusion import ConfusionMatrix
 from acfnet_tf.reports.submission import write_submission

@@ -106,7 +106,7 @@ def test_other_programs_can_read_the_shards(folder: Path, written: Path) -> None
 
 
 def test_images_of_shards_are_images(cityscapes_root: Path, tmp_path: Path) -> None:
-    from acfnet_tf.data.cityscapes import list_samples
+    from acfnet_tf.importers.cityscapes import list_samples
 
     source = DataSource("tree", CITYSCAPES, lambda split: list_samples(cityscapes_root, split), ("train",))
     write_shards(source, ["train"], str(tmp_path / "shards"))

@@ -14,13 +14,12 @@ import tensorflow as tf
 from PIL import Image
 
 from acfnet_tf.config import DataConfig
-from acfnet_tf.data import cityscapes
 from acfnet_tf.data.cityscapes import CITYSCAPES
 from acfnet_tf.data.classes import IGNORED
 from acfnet_tf.data.reading import load_sample, read_image, read_values
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.errors import DataError
-from acfnet_tf.importers import tfds_source
+from acfnet_tf.importers import cityscapes, tfds_source
 from acfnet_tf.importers.tfds_source import open_tfds
 
 tfds = pytest.importorskip("tensorflow_datasets")

@@ -13,9 +13,10 @@ from PIL import Image
 
 from acfnet_tf.cluster import join_workers
 from acfnet_tf.config import Experiment
-from acfnet_tf.data.cityscapes import CITYSCAPES, list_samples
+from acfnet_tf.data.cityscapes import CITYSCAPES
 from acfnet_tf.data.order import SampleOrder
 from acfnet_tf.errors import DataError
+from acfnet_tf.importers.cityscapes import list_samples
 from acfnet_tf.models.create import create_model
 from acfnet_tf.train import train
 from acfnet_tf.training import batches as batches_module

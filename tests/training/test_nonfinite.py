@@ -10,9 +10,9 @@ import pytest
 import tensorflow as tf
 
 from acfnet_tf.data import pipeline
-from acfnet_tf.data.cityscapes import list_samples
 from acfnet_tf.data.order import sample_file_index
 from acfnet_tf.errors import UserError
+from acfnet_tf.importers.cityscapes import list_samples
 from acfnet_tf.train import train
 from tests.tiny import tiny_experiment
 

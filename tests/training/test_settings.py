@@ -8,8 +8,8 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from acfnet_tf import Predictor
-from acfnet_tf.data.cityscapes import list_samples
 from acfnet_tf.errors import UserError
+from acfnet_tf.importers.cityscapes import list_samples
 from acfnet_tf.train import train
 from acfnet_tf.training.step import TrainStep
 from tests.tiny import tiny_experiment

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from acfnet_tf.data.cityscapes import CITYSCAPES, list_samples
+from acfnet_tf.data.cityscapes import CITYSCAPES
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.errors import DataError, UserError
+from acfnet_tf.importers.cityscapes import list_samples
 from acfnet_tf.visualization.figure import Run
 from acfnet_tf.visualization.visualize import IMAGES, parse_pixel, visualize
 from tests.visualization.networks import tiny_run

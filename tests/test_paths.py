@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from acfnet_tf.data.listing import find_images, list_images, spelt, subfolders
 from acfnet_tf.errors import DataError
+from acfnet_tf.paths import find_images, list_images, spelt, subfolders
 
 
 def files(folder: Path, *names: str) -> Path:

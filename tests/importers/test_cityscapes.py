@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from acfnet_tf.config import DataConfig
-from acfnet_tf.data.cityscapes import list_samples
 from acfnet_tf.errors import DataError, UserError
+from acfnet_tf.importers.cityscapes import list_samples
 from acfnet_tf.importers.open import open_data
 
 

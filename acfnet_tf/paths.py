@@ -1,14 +1,16 @@
-"""Which files of a folder are images: one rule for every reader, and for whatever labels or draws a user's images."""
+"""Paths of users: which files of a folder are images, how names are spelt, and where results can be written."""
 
 from __future__ import annotations
 
 import functools
 import os
+import tempfile
 import unicodedata
 from collections import deque
 from pathlib import Path
 
-from acfnet_tf.errors import DataError
+from acfnet_tf.errors import DataError, UserError
+from acfnet_tf.files import write_errors
 
 IMAGE_SUFFIXES = (
     ".avif", ".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".ppm", ".tga", ".tif", ".tiff", ".webp",
@@ -126,3 +128,34 @@ def _entries(folder: Path) -> list[os.DirEntry[str]]:
         return []
     except OSError as error:
         raise DataError(f"{folder}: cannot be read ({error.strerror}).") from error
+
+
+def check_utf_8(path: str | Path) -> None:
+    """For what hands paths to libraries that take no others.
+
+    Raises:
+        UserError: the path holds bytes that are not UTF-8.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{path}: its name is not UTF-8, as TensorFlow wants it here; choose another folder") from error
+
+
+def check_writable(folder: Path) -> Path:
+    """Sees that files can be written into a folder, which need not be there yet: before the work, not after it.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UserError: they cannot.
+    """
+    with write_errors(f"into {folder}"):
+        there = next((each for each in (folder, *folder.parents) if each.exists()), folder)
+        try:
+            tempfile.TemporaryFile(dir=there).close()
+        except OSError as error:
+            error.filename = str(there)  # and not that of the file
+            raise
+    return folder
