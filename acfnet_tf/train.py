@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from acfnet_tf.checks.before_training import look_into
+from acfnet_tf.checks.blame import blame
 from acfnet_tf.cluster import join_workers
 from acfnet_tf.config import Experiment
 from acfnet_tf.data.sample import DataSource, Sample
@@ -38,6 +39,7 @@ TOOLS = TrainingTools(
     count_class_pixels=count_class_pixels,
     look_into=look_into,
     choose_micro_batch=choose_micro_batch,
+    blame=blame,
     draw_validation=validation_pictures,
     interruption=Interruption,
     describe_machine=what_runs_convolutions,

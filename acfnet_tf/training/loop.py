@@ -121,7 +121,8 @@ class _Training:
         self.inference_model = create_model(experiment.model)
         self.predictor = Predictor(self.inference_model)
         loss = head_losses(config.loss, self.model.output, weights, self.classes.ignore_label)
-        self.nonfinite = NonFiniteSteps(config.max_nonfinite_steps, workers, self.model, loss)
+        blame = functools.partial(tools.blame, self.model, loss, workers)
+        self.nonfinite = NonFiniteSteps(config.max_nonfinite_steps, blame)
 
         recorded = int(workers.gather((workers.is_chief and folder.micro_batch()) or 0)[0]) or None
         micro_batch, why = tools.choose_micro_batch(self.model, experiment, workers, recorded)

@@ -1,23 +1,19 @@
-"""Steps whose loss or gradient is not finite: what went wrong, and on which files."""
+"""Steps whose loss, gradient or statistics are not finite."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-import keras
 import numpy as np
 import tensorflow as tf
 
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.errors import UserError
-from acfnet_tf.layers.norm import deferred_statistics
-from acfnet_tf.losses.heads import HeadLosses
 from acfnet_tf.models.loading import not_finite
-from acfnet_tf.training.workers import Workers
-
-LISTED_FILES = 8
 
 ADVICE = "Lower train.learning_rate or set train.clip_norm"
+
+Batch = Mapping[str, tf.Tensor]
 
 
 def check_state(variables: Mapping[str, tf.Variable], step: int) -> None:
@@ -35,18 +31,18 @@ class NonFiniteSteps:
 
     Args:
         allowed: how many such steps a run may have.
-        workers: that share every batch.
-        model, loss: of the training, to try single samples again.
+        blame: says of (this worker's part of a batch, files of the whole batch) what is to blame, what helps, and
+            whether no later step can be better.
 
     Attributes:
         count: such steps since the run began; to checkpoint.
     """
 
-    def __init__(self, allowed: int, workers: Workers, model: keras.Model, loss: HeadLosses) -> None:
-        self.allowed, self.workers, self.model, self.loss = allowed, workers, model, loss
+    def __init__(self, allowed: int, blame: Callable[[Batch, Sequence[Sample]], tuple[str, str, bool]]) -> None:
+        self.allowed, self.blame = allowed, blame
         self.count = tf.Variable(0, dtype=tf.int64, trainable=False)
 
-    def report(self, step: int, losses: dict[str, float], batch: dict[str, tf.Tensor], files: Sequence[Sample]) -> str:
+    def report(self, step: int, losses: dict[str, float], batch: Batch, files: Sequence[Sample]) -> str:
         """Counts a step. All workers must call it.
 
         Args:
@@ -63,7 +59,7 @@ class NonFiniteSteps:
         """
         heads = [head for head, value in losses.items() if head != "total" and not np.isfinite(value)]
         what = f"the loss of {' and '.join(heads)}" if heads else "not the loss, but a gradient or a statistic"
-        where, remedy, hopeless = self._blame(batch, files)
+        where, remedy, hopeless = self.blame(batch, files)
         self.count.assign_add(1)
         count = int(self.count.numpy())
         line = f"step {step}: {what} is not finite. The step has changed no weights; {where}"
@@ -72,29 +68,3 @@ class NonFiniteSteps:
         if not hopeless:
             remedy += f", or leave such steps out by --set train.max_nonfinite_steps={count} or more"
         raise UserError(f"{line}. {remedy}; the run continues from its last checkpoint")
-
-    def _blame(self, batch: dict[str, tf.Tensor], files: Sequence[Sample]) -> tuple[str, str, bool]:
-        """What is to blame for a step, what helps, and whether no later step can be better."""
-        if broken := not_finite({variable.path: variable for variable in self.model.weights}):
-            return broken, ADVICE, True
-        bad = np.zeros(len(files), np.int64)
-        places = batch["index"].numpy() % len(files)
-        for image, label, place in zip(batch["image"], batch["label"], places, strict=True):
-            bad[place] = self._is_bad(image, label)
-        bad = self.workers.sum(bad) > 0
-        names = [str(sample.image) for sample, guilty in zip(files, bad, strict=True) if guilty or not bad.any()]
-        named = ", ".join(names[:LISTED_FILES]) + (" …" if len(names) > LISTED_FILES else "")
-        noise = tf.random.stateless_uniform(batch["image"].shape[1:], (0, 0), 0, 255)
-        on_noise = bool(bad.any()) and self._is_bad(noise, tf.zeros_like(batch["label"][0]))
-        if on_noise or (bad.all() and len(bad) > 1):
-            where = "the weights have grown so large that no image, or hardly any, gives finite numbers"
-            return where, ADVICE, on_noise and bool(bad.all())
-        if bad.any():
-            where = f"{bad.sum()} of its {len(files)} images are not finite by themselves: {named}"
-            return where, f"Mend or remove the images. {ADVICE}", False
-        return f"no image is to blame by itself; its images are: {named}", ADVICE, False
-
-    def _is_bad(self, image: tf.Tensor, label: tf.Tensor) -> bool:
-        with deferred_statistics():  # They are dropped, as this is no training.
-            losses = self.loss(self.model(image[None], training=True), label[None])
-        return not np.isfinite([float(value) for value in losses.values()]).all()

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
+import tensorflow as tf
 
 from acfnet_tf.config import DataConfig, Experiment, ModelConfig
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.sample import DataSource, Sample
 from acfnet_tf.evaluation.evaluate import Evaluation
 from acfnet_tf.inference.predictor import Predictor
+from acfnet_tf.losses import HeadLosses
 from acfnet_tf.models.acfnet import ACFNet
 from acfnet_tf.models.initialization import Initialization
 from acfnet_tf.training.workers import Workers
@@ -41,6 +43,8 @@ class TrainingTools:
         choose_micro_batch: (model, experiment, workers, the micro-batch of the run so far, if any) → (how many samples
             of the global batch go through at once on all devices, a line for the user that says why); raises
             ConfigError. All workers call it.
+        blame: (model, loss, workers, this worker's part of a batch, files of the whole batch) → why a step on them is
+            not finite, what helps, and whether no later step can be better. All workers call it.
         draw_validation: (name of the run, predictor, samples, classes, evaluation of the samples) → what TensorBoard
             shows: names and pictures (H, W, 3) uint8.
         interruption: makes a context in which signals are noted instead of ending the process.
@@ -52,6 +56,7 @@ class TrainingTools:
     count_class_pixels: Callable[[DataSource, Samples, bool], np.ndarray]
     look_into: Callable[[DataSource, Mapping[str, Samples]], tuple[Sequence[str], Sequence[str]]]
     choose_micro_batch: Callable[[ACFNet, Experiment, Workers, int | None], tuple[int, str]]
+    blame: Callable[[ACFNet, HeadLosses, Workers, Mapping[str, tf.Tensor], Samples], tuple[str, str, bool]]
     draw_validation: Callable[[str, Predictor, Samples, ClassSet, Evaluation], Iterable[tuple[str, np.ndarray]]]
     interruption: Callable[[], AbstractContextManager[Interruption]]
     describe_machine: Callable[[], str]
