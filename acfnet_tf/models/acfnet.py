@@ -112,7 +112,8 @@ class ACFNet(keras.Model):
         pixel_mean: Sequence[float] = ModelConfig.pixel_mean,
         pixel_std: Sequence[float] = ModelConfig.pixel_std,
         dtype: str | dict[str, Any] | keras.DTypePolicy | None = None,
-        **kwargs: Any,
+        name: str | None = None,
+        trainable: bool = True,
     ) -> None:
         arguments = {name: value for name, value in locals().items() if name in ARGUMENTS}
         if context not in (*get_args(Context), None):
@@ -161,7 +162,7 @@ class ACFNet(keras.Model):
                 head: ResizeLike(*grids[head], name=f"{head}_upsampled")(logits, images)
                 for head, logits in outputs.items()
             }
-            super().__init__(inputs=images, outputs=outputs, **kwargs)
+            super().__init__(inputs=images, outputs=outputs, name=name, trainable=trainable)
 
         # === Config ===
         if isinstance(backbone, keras.Model):
