@@ -74,12 +74,12 @@ class ConfusionMatrix:
         """Mean IoU over the classes that are not nan; nan where there are none."""
         values = [value for value in self.iou().tolist() if value == value]
         total = 0.0
-        for value in values:  # one after the other, as the official script adds: `np.mean` may differ in the last bit
+        for value in values:  # The official script adds them in this order; `np.mean` may differ in the last bit.
             total += value
         return total / len(values) if values else float("nan")
 
     def pixel_accuracy(self) -> float:
-        """Share of the valid pixels that are predicted right; nan where there are none."""
+        """Fraction of the valid pixels that are predicted right; nan where there are none."""
         pixels = int(self.counts.sum())
         return int(np.trace(self.counts)) / pixels if pixels else float("nan")
 
@@ -107,7 +107,7 @@ def iou_of_images(counts: np.ndarray) -> np.ndarray:
 
 
 def accuracy_of_images(counts: np.ndarray) -> np.ndarray:
-    """Share of each image's valid pixels that are predicted right; arguments and result as of `iou_of_images`."""
+    """Fraction of each image's valid pixels that are predicted right; arguments and result as of `iou_of_images`."""
     hits, truth, _ = np.moveaxis(counts, -1, 0)
     return _ratio(hits.sum(axis=1), truth.sum(axis=1))
 

@@ -203,7 +203,7 @@ class ACFNet(keras.Model):
             loss: "auto" is the paper's (Eq. 4) with equal class weights, where 255 (65535 for more than 254 classes)
                 labels a pixel that does not count; the fine head weighs 1 if it is without a coarse one. The result of
                 `acfnet_tf.losses.head_losses` has class weights and online bootstrapping. Or whatever Keras takes.
-            loss_weights: of a loss that is not ours.
+            loss_weights: of the heads, instead of those of the loss.
             metrics: "auto" is the mean IoU of the coarse and the fine segmentation if the loss is ours, or else none.
             **options: as of Keras.
         """
@@ -217,7 +217,7 @@ class ACFNet(keras.Model):
             heads = heads_in(self.output) if ours else ()
             metrics = {head: [keras.metrics.MeanIoU(self.num_classes, **about)] for head in heads} or None
         if ours:
-            loss, loss_weights = loss.losses, loss.weights
+            loss, loss_weights = loss.losses, loss_weights or loss.weights
         super().compile(optimizer, loss, loss_weights, metrics, **options)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:

@@ -82,6 +82,15 @@ def test_a_compiled_model_loads_with_its_loss_and_optimizer(tmp_path):
     assert evaluations[0] == pytest.approx(evaluations[1], rel=1e-5)
 
 
+def test_weights_of_heads_and_of_samples_are_taken():
+    model = tiny()
+    model.compile("sgd", loss_weights={"aux": 0.0, "coarse": 0.0, "fine": 2.0}, metrics=None)
+    loss = model.evaluate(IMAGES, LABELS, sample_weight=np.array([1.0, 0.0]), batch_size=2, verbose=0)[0]
+    fine = {"fine": model(IMAGES[:1], training=False)["fine"]}
+    half = float(head_losses(LossConfig(), ["fine"])(fine, LABELS[:1])["fine"]) / 2  # The mean is over both images.
+    assert loss == pytest.approx(2 * half, rel=1e-5)
+
+
 def test_losses_of_keras_and_labels_of_each_head_are_taken_too():
     model = tiny()
     cross_entropy = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
