@@ -39,7 +39,7 @@ def _application(name: str, **arguments: Any) -> Callable[[float, str | None], k
 
     def make(width: float, weights: str | None) -> keras.Model:
         alpha = {} if width == 1 else {"alpha": width}
-        with warnings.catch_warnings():  # that weights were trained at 224×224
+        with warnings.catch_warnings():  # Keras would say that the weights were trained at 224×224.
             warnings.filterwarnings("ignore", message="`input_shape` is undefined")
             return getattr(keras.applications, name)(
                 include_top=False, weights=weights, input_shape=(None, None, 3), **arguments, **alpha
@@ -49,7 +49,7 @@ def _application(name: str, **arguments: Any) -> Callable[[float, str | None], k
 
 
 def _efficientnet_lite0(width: float, weights: str | None) -> keras.Model:
-    from keras_cv.models import EfficientNetLiteBackbone  # slow to import
+    from keras_cv.models import EfficientNetLiteBackbone  # It is slow to import.
 
     return EfficientNetLiteBackbone(
         include_rescaling=False,

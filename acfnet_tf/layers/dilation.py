@@ -11,15 +11,15 @@ from collections.abc import Callable, Iterator
 import tensorflow as tf
 
 LARGE_RATE = 8
-"""From this rate on, on CPUs, oneDNN's gradient of the kernel takes longer than that of products (1.3 to 5 times)."""
+"""From this rate on, oneDNN's gradient of the kernel takes 1.3 to 5 times as long on CPUs as matrix products."""
 
 _differentiable = contextvars.ContextVar("differentiable", default=True)
 
 
 @contextlib.contextmanager
 def never_differentiated() -> Iterator[None]:
-    """What is computed in here, or traced, is a plain convolution: a gradient of ours is wrapped around it, which lets
-    TensorFlow fuse less and converters of graphs stumble."""
+    """In here, dilated convolutions are plain ones. With a gradient of ours around them, TensorFlow fuses less, and
+    converters of graphs stumble."""
     token = _differentiable.set(False)
     try:
         yield
@@ -49,7 +49,7 @@ def dilated_convolution(inputs: tf.Tensor, kernel: tf.Tensor, rate: int) -> tf.T
     def convolve(inputs: tf.Tensor, kernel: tf.Tensor) -> tuple[tf.Tensor, Callable]:
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             mirrored = tf.transpose(kernel[::-1, ::-1], (0, 1, 3, 2))
-            of_inputs = dilated_convolution(upstream, mirrored, rate)  # which has gradients again
+            of_inputs = dilated_convolution(upstream, mirrored, rate)  # It is differentiable again.
             return of_inputs, _gradient_of_kernel(inputs, upstream, kernel.shape, rate)
 
         return _convolve(inputs, kernel, rate), gradient
@@ -62,7 +62,7 @@ def _convolve(inputs: tf.Tensor, kernel: tf.Tensor, rate: int) -> tf.Tensor:
 
 
 def _gradient_of_kernel(inputs: tf.Tensor, upstream: tf.Tensor, shape: tf.TensorShape, rate: int) -> tf.Tensor:
-    """For each tap, the product of the inputs that it has seen with what became of them.
+    """The gradient of each tap is the product of the inputs that it has seen with the gradients of what became of them.
 
     At large rates most taps lie beyond the image for most pixels: only what overlaps is multiplied.
     """
@@ -70,7 +70,9 @@ def _gradient_of_kernel(inputs: tf.Tensor, upstream: tf.Tensor, shape: tf.Tensor
     shifts = [rate * (tap - size // 2) for tap in range(size)]
     taps = []
     for down, right in itertools.product(shifts, shifts):
-        with tf.control_dependencies(taps[-1:]):  # one after the other, so that only one has its copies in memory
+        with tf.control_dependencies(
+            taps[-1:]
+        ):  # They run one after the other, so that only one has its copies in memory.
             seen = tf.reshape(_shifted(inputs, down, right), (-1, channels))
             became = tf.reshape(_shifted(upstream, -down, -right), (-1, filters))
             taps.append(tf.matmul(seen, became, transpose_a=True))
@@ -78,7 +80,7 @@ def _gradient_of_kernel(inputs: tf.Tensor, upstream: tf.Tensor, shape: tf.Tensor
 
 
 def _shifted(x: tf.Tensor, down: int, right: int) -> tf.Tensor:
-    """Without the rows and columns that have no partner in the map shifted the other way."""
+    """Drops the rows and columns that have no partner in the map that is shifted the other way."""
     rows, columns = (slice(max(shift, 0), min(shift, 0) or None) for shift in (down, right))
     return x[:, rows, columns]
 
@@ -87,7 +89,7 @@ def _shifted(x: tf.Tensor, down: int, right: int) -> tf.Tensor:
 def _has_gradient(dtype: str) -> bool:
     """Whether TensorFlow has the gradient of a dilated convolution on this machine."""
     common = {"strides": [1, 1, 1, 1], "padding": "SAME", "dilations": [1, 2, 2, 1]}
-    with tf.init_scope():  # eager, and without recording, hence the gradient ops themselves
+    with tf.init_scope():  # This is eager and is not recorded, so that it must call the gradient's own operations.
         image, kernel = tf.zeros((1, 3, 3, 1), dtype), tf.zeros((3, 3, 1, 1), dtype)
         try:
             tf.raw_ops.Conv2DBackpropInput(input_sizes=image.shape, filter=kernel, out_backprop=image, **common)

@@ -58,7 +58,7 @@ class SyncBatchNorm(keras.layers.BatchNormalization):
 
     def add_weight(self, *args: Any, **kwargs: Any) -> keras.Variable:
         if not kwargs.get("trainable", True):
-            kwargs["aggregation"] = "only_first_replica"  # all replicas have the same: nothing is to be sent
+            kwargs["aggregation"] = "only_first_replica"  # All replicas have the same, so that nothing is to be sent.
         return super().add_weight(*args, **kwargs)
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:

@@ -87,5 +87,5 @@ def _cells(size: tf.Tensor, bins: int) -> tf.Tensor:
 
 def between_cells(size: tf.Tensor, bins: int) -> tf.Tensor:
     """(size, bins) float32, of `interpolation` between the centers of `bins` equal parts of an axis."""
-    length = tf.cast(size, tf.float32) / bins  # of a part, whose center lies half of it from its begin
+    length = tf.cast(size, tf.float32) / bins  # The center of a part lies half of this from its begin.
     return interpolation(tf.range(size), bins, length, (length - 1) / 2)

@@ -21,12 +21,12 @@ def inverse_log_weights(pixel_counts: np.ndarray) -> np.ndarray:
         (N,) float64.
     """
     counts = np.asarray(pixel_counts, np.float64)
-    # Two pixels at least: the logarithm of one pixel is zero.
+    # At least two pixels are counted, as the logarithm of one is zero.
     return _mean_one(1 / np.log(np.maximum(counts, 2)), counts > 0)
 
 
 def enet_weights(pixel_counts: np.ndarray) -> np.ndarray:
-    """1 / ln(1.02 + share of the pixels), as in ENet (Paszke et al., 2016), scaled as in `inverse_log_weights`."""
+    """1 / ln(1.02 + fraction of the pixels), as in ENet (Paszke et al., 2016), scaled as in `inverse_log_weights`."""
     counts = np.asarray(pixel_counts, np.float64)
     return _mean_one(1 / np.log(1.02 + counts / max(counts.sum(), 1)), counts > 0)
 

@@ -60,7 +60,7 @@ class BoundaryCounts:
         valid = valid_pixels(label, prediction, n, self.ignore_label)
         if not self.widths:
             return
-        kind = np.min_scalar_type(n + 1)  # These are bytes where possible, as the filters wait for memory.
+        kind = np.min_scalar_type(n + 1)  # Bytes where they suffice: what takes the filters' time is memory.
         truth = np.where(valid, label, 0).astype(kind)
         predicted = np.where((prediction >= 0) & (prediction < n), prediction.astype(kind), kind.type(n))
         bands = [_narrowest_bands(labels, valid, self.widths) for labels in (truth, predicted)]
@@ -107,7 +107,7 @@ def _narrowest_bands(labels: np.ndarray, valid: np.ndarray, widths: Sequence[int
     There is another label in a window if its largest valid label is not its smallest. Every width's windows are made of
     those of the width before.
     """
-    # Neither replacement of an ignored pixel can be the extreme of a window with a label in it.
+    # Pixels that do not count get what no maximum, and no minimum, prefers to a label.
     high = np.where(valid, labels, labels.dtype.type(0))
     low = np.where(valid, labels, np.iinfo(labels.dtype).max)
     bands = np.zeros(labels.shape, np.min_scalar_type(len(widths)))
@@ -127,7 +127,7 @@ def _extremes(values: np.ndarray, radius: int, extreme: np.ufunc) -> np.ndarray:
     for _ in range(2):
         reach = 0
         while reach < radius:
-            step = min(2 * reach + 1, radius - reach)  # So the three windows that are united leave no gap.
+            step = min(2 * reach + 1, radius - reach)  # The three windows that are united must leave no gap.
             wider = values.copy(order="K")
             extreme(wider[step:], values[:-step], out=wider[step:])
             extreme(wider[:step], values[:1], out=wider[:step])

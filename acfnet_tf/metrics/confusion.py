@@ -74,7 +74,7 @@ class ConfusionMatrix:
         """Mean IoU over the classes that are not nan; nan where there are none."""
         values = [value for value in self.iou().tolist() if value == value]
         total = 0.0
-        for value in values:  # The official script adds one after the other; `np.mean` may differ in the last bit.
+        for value in values:  # The official script adds them in this order; `np.mean` may differ in the last bit.
             total += value
         return total / len(values) if values else float("nan")
 

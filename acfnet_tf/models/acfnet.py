@@ -112,7 +112,8 @@ class ACFNet(keras.Model):
         pixel_mean: Sequence[float] = ModelConfig.pixel_mean,
         pixel_std: Sequence[float] = ModelConfig.pixel_std,
         dtype: str | dict[str, Any] | keras.DTypePolicy | None = None,
-        **kwargs: Any,
+        name: str | None = None,
+        trainable: bool = True,
     ) -> None:
         arguments = {name: value for name, value in locals().items() if name in ARGUMENTS}
         if context not in (*get_args(Context), None):
@@ -161,7 +162,7 @@ class ACFNet(keras.Model):
                 head: ResizeLike(*grids[head], name=f"{head}_upsampled")(logits, images)
                 for head, logits in outputs.items()
             }
-            super().__init__(inputs=images, outputs=outputs, **kwargs)
+            super().__init__(inputs=images, outputs=outputs, name=name, trainable=trainable)
 
         # === Config ===
         if isinstance(backbone, keras.Model):
@@ -202,7 +203,7 @@ class ACFNet(keras.Model):
             loss: "auto" is the paper's (Eq. 4) with equal class weights, where 255 (65535 for more than 254 classes)
                 labels a pixel that does not count; the fine head weighs 1 if it is without a coarse one. The result of
                 `acfnet_tf.losses.head_losses` has class weights and online bootstrapping. Or whatever Keras takes.
-            loss_weights: of a loss that is not ours.
+            loss_weights: of the heads, instead of those of the loss.
             metrics: "auto" is the mean IoU of the coarse and the fine segmentation if the loss is ours, or else none.
             **options: as of Keras.
         """
@@ -216,7 +217,7 @@ class ACFNet(keras.Model):
             heads = heads_in(self.output) if ours else ()
             metrics = {head: [keras.metrics.MeanIoU(self.num_classes, **about)] for head in heads} or None
         if ours:
-            loss, loss_weights = loss.losses, loss.weights
+            loss, loss_weights = loss.losses, loss_weights or loss.weights
         super().compile(optimizer, loss, loss_weights, metrics, **options)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:

@@ -28,7 +28,7 @@ def load_model(path: str | Path) -> keras.Model:
     except OSError as error:
         hint = f"{path} has no {MODEL_FILE}; has its training finished?" if path.is_dir() else "no such file"
         raise UserError(f"no model at {file}: {hint}") from error
-    if not zipped:  # of which Keras says that it does not exist
+    if not zipped:  # Keras would say that it does not exist.
         raise UserError(f"{file} is no .keras file, or cut off: copy it again")
     try:
         model = keras.models.load_model(file, compile=False)

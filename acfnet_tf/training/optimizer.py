@@ -47,9 +47,11 @@ class OptimizerMixin:
             return
         super().build(variables)
         if self.average_momentum is not None:
-            self.averages = self.add_optimizer_variables(variables, "average")
-            for average, variable in zip(self.averages, variables, strict=True):
-                average.assign(variable)
+            # They are initialised so, and not assigned, which `fit` would trace or drop.
+            self.averages = [
+                self.add_variable_from_reference(variable, "average", lambda *_, of=variable, **__: of.value)
+                for variable in variables
+            ]
 
     def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
         index = self._get_variable_index(variable)
