@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+_IS_CHECKOUT = Path(__file__).parents[1].joinpath("setup.cfg").exists()
+
 
 class UserError(Exception):
     """A mistake of the user's: shown as one clear line, without a stack trace, with exit status 1."""
@@ -30,6 +36,56 @@ class Stopped(Exception):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+class Failures:
+    """Gathers what goes wrong with single items of many, so that a bad one does not stop the others.
+
+    Attributes:
+        errors: those that were gathered, in the order in which they came.
+    """
+
+    def __init__(self) -> None:
+        self.errors: list[UserError] = []
+
+    @contextlib.contextmanager
+    def of_one(self) -> Iterator[None]:
+        """Around the work on one item: its `UserError` is gathered, and the block left."""
+        try:
+            yield
+        except UserError as error:
+            self.errors.append(error)
+
+    def raise_any(self, total: int, things: str = "images") -> None:
+        """Says what failed, when everything else is done.
+
+        Args:
+            total: how many items there were.
+
+        Raises:
+            UserError: the gathered errors, a line each; the error itself where there was one item only.
+        """
+        if self.errors and total == 1:
+            raise self.errors[0]
+        if self.errors:
+            unread = things == "images" and all(isinstance(error, DataError) for error in self.errors)
+            how = "could not be read" if unread else "failed"
+            lines = "\n  ".join(map(str, self.errors))
+            raise UserError(f"{len(self.errors)} of {total} {things} {how}; the others are done:\n  {lines}")
+
+
+@contextlib.contextmanager
+def needs_extra(extra: str, what: str) -> Iterator[None]:
+    """Around imports of packages that are optional.
+
+    Raises:
+        UserError: one of them is not installed. The line names it, and the extra of this package that brings it.
+    """
+    try:
+        yield
+    except ImportError as error:
+        package = f'-e ".[{extra}]"' if _IS_CHECKOUT else f'"acfnet_tf[{extra}]"'
+        raise UserError(f"{what} needs more packages ({error.name}): pip install {package}") from error
 
 
 def first_line(error: BaseException) -> str:

@@ -69,6 +69,30 @@ def write_errors(place: str | Path) -> Iterator[None]:
         raise UserError(f"cannot write {error.filename or place}: {reason}") from error
 
 
+@contextlib.contextmanager
+def writing(file: Path) -> Iterator[Path]:
+    """`replaced` for what a user waits for: what the system refuses is one line.
+
+    Raises:
+        UserError: the file cannot be written. What was there before is still there.
+    """
+    with write_errors(file), replaced(file) as partial:
+        yield partial
+
+
+@contextlib.contextmanager
+def folder_beside(target: Path) -> Iterator[Path]:
+    """An empty hidden folder on the disk of `target`: what is finished in it is moved out, the rest is gone afterwards.
+
+    The folders above `target` are made if needed.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name[:40]}.", dir=target.parent) as folder:
+        whole = Path(folder, "whole")  # `TemporaryDirectory` makes folders that only their owner can read
+        whole.mkdir()
+        yield whole
+
+
 def write_atomically(file: Path, text: str) -> None:
     """A reader sees the old text or the new one, never half of it.
 
@@ -77,7 +101,7 @@ def write_atomically(file: Path, text: str) -> None:
     Raises:
         UserError: it cannot be written.
     """
-    with write_errors(file), replaced(file) as partial:
+    with writing(file) as partial:
         partial.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 

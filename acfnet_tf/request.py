@@ -19,7 +19,7 @@ from acfnet_tf.label_files import plan
 from acfnet_tf.recipes import experiment_names, load_experiment
 from acfnet_tf.settings import differences, override
 from acfnet_tf.training.run_folder import CLASSES_FILE, CONFIG_FILE, read_classes, read_config
-from acfnet_tf.visualization.figure import Run
+from acfnet_tf.visualization.panels import Run
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from acfnet_tf.backbones.resnet import ARCHITECTURES
 from acfnet_tf.backbones.segformer import SEGFORMERS
-from acfnet_tf.errors import UserError, first_line
+from acfnet_tf.errors import UserError, first_line, needs_extra
 from acfnet_tf.pretrained.imagenet import impatient_network
 from acfnet_tf.pretrained.keras_resnet import resnet_from_keras
 from acfnet_tf.pretrained.keras_segformer import segformer_from_keras
@@ -28,10 +28,8 @@ def from_keras_hub(preset: str, backbone: str) -> Pretrained:
     """
     if backbone not in (*ARCHITECTURES, *SEGFORMERS):
         raise UserError(f"presets of keras_hub are for {', '.join((*ARCHITECTURES, *SEGFORMERS))}, not for {backbone}")
-    try:
+    with needs_extra("keras_hub", f"keras_hub:{preset}"):
         import keras_hub
-    except ImportError as error:
-        raise UserError(f'keras_hub:{preset} needs more packages: pip install -e ".[keras_hub]"') from error
     try:
         with impatient_network():
             model = keras_hub.models.Backbone.from_preset(preset)

@@ -20,11 +20,11 @@ from acfnet_tf.data.reading import read_size
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.evaluation.evaluate import Evaluation
 from acfnet_tf.files import write_atomically
+from acfnet_tf.heads import heads_in
 from acfnet_tf.metrics.boundary import BoundaryCounts
 from acfnet_tf.metrics.confusion import accuracy_of_images, iou_of_images, mean_over_classes
 from acfnet_tf.reports.report_text import report_text
 
-_HEADS = ("coarse", "fine")
 _PACKAGES = ("tensorflow", "keras", "numpy", "pillow")
 
 
@@ -56,7 +56,6 @@ def write_report(
     predicted) is null; in the Markdown file they are percent and "–".
 
     Args:
-        evaluation: what `evaluate` counted.
         model: what was evaluated and what ran it, such as "model.keras, run by tensorflow".
         initialization: what its training began with, such as "keras.applications resnet101 (imagenet)".
         class_names: (N,) in the order of the class indices.
@@ -72,7 +71,7 @@ def write_report(
         UserError: a file cannot be written.
     """
     folder = Path(folder)
-    heads = [head for head in _HEADS if head in evaluation.matrices]
+    heads = heads_in(evaluation.matrices)
     content = {
         "classes": list(class_names),
         "heads": {head: _result(evaluation, head, class_names) for head in heads},

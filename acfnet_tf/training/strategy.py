@@ -16,12 +16,13 @@ import tensorflow as tf
 
 from acfnet_tf.errors import ConfigError, Stopped
 from acfnet_tf.replicas import replica_sum
+from acfnet_tf.signals import exit_status
 
 TF_CONFIG = "TF_CONFIG"
 """The environment variable in which TensorFlow programs find their cluster: JSON with the addresses of all workers and
 the task of this one."""
 
-LOST = 128 + signal.SIGTERM
+LOST = exit_status(signal.SIGTERM)
 """Exit status where the other workers are gone or not there yet: a restart may mend it."""
 
 

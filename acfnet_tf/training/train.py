@@ -24,7 +24,7 @@ from acfnet_tf.measure.memory import choose_micro_batch
 from acfnet_tf.models.create import create_model
 from acfnet_tf.models.weights import Initialization
 from acfnet_tf.onednn import what_runs_convolutions
-from acfnet_tf.signals import Interruption
+from acfnet_tf.signals import Interruption, exit_status
 from acfnet_tf.training.batches import Batch, Batches
 from acfnet_tf.training.class_statistics import ClassStatistics
 from acfnet_tf.training.initialization import initialization_of_run
@@ -36,7 +36,6 @@ from acfnet_tf.training.run_folder import RunFolder, check_same_run
 from acfnet_tf.training.step import TrainStep
 from acfnet_tf.training.strategy import Workers, join_workers
 from acfnet_tf.training.validation import evaluate_shared
-from acfnet_tf.visualization.figure import Run
 from acfnet_tf.visualization.validation_pictures import validation_pictures
 
 SECONDS_BETWEEN_CHECKPOINTS = 900
@@ -78,7 +77,7 @@ def train(experiment: Experiment, run_dir: str | Path, data_dir: str | None = No
         folder = RunFolder(run_dir, experiment, source.classes, writes=workers.is_chief)
         training = _Training(experiment, folder, workers, source, initialization)
         del initialization  # which holds the weights
-        with folder.open(), Interruption() as training.interruption:
+        with folder.open(), Interruption("finishing this step, then writing a checkpoint") as training.interruption:
             training.run()
             workers.gather(0)  # nobody leaves before the chief has written everything
     return folder.model_file
@@ -261,8 +260,8 @@ class _Training:
                 self.step, {f"miou_{head}": score for head, score in scores.items()}, self.inference_model
             )
             if self.workers.is_chief:
-                run = Run(self.experiment.name, self.predictor)
-                for name, picture in validation_pictures(run, samples, self.classes, evaluation):
+                shown = validation_pictures(self.experiment.name, self.predictor, samples, self.classes, evaluation)
+                for name, picture in shown:
                     self.folder.log_image(self.step, name, picture)
         heads = ", ".join(f"{head} {100 * score:.2f} %" for head, score in scores.items())
         self._say(f"step {self.step}: mIoU on {len(samples)} validation images: {heads}")
@@ -277,7 +276,7 @@ class _Training:
         raise Stopped(
             f"{name}: stopped after step {self.step}, with a checkpoint in {self.folder.path}. "
             "The same command continues there.",
-            128 + int(number),
+            exit_status(int(number)),
         )
 
     def _say(self, text: str) -> None:

@@ -7,10 +7,11 @@ import pytest
 from matplotlib.figure import Figure
 
 from acfnet_tf.data.classes import numbered_classes
+from acfnet_tf.data.reading import Picture
 from acfnet_tf.errors import UserError
 from acfnet_tf.visualization.attention import draw_attention
-from acfnet_tf.visualization.figure import Picture, Run, to_array
 from acfnet_tf.visualization.inspection import Inspection, Inspector
+from acfnet_tf.visualization.panels import Run, to_array
 from tests.visualization.networks import tiny_run
 
 N = 30

@@ -12,10 +12,9 @@ from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
+from acfnet_tf.export.saved_model import WARMUP_FILE
 from acfnet_tf.serving.server.arrays import check_shape, from_proto, to_proto
 from acfnet_tf.serving.server.errors import RequestError, Status, bad_request, from_tensorflow
-
-WARMUP_FILE = Path("assets.extra", "tf_serving_warmup_requests")
 
 _NOT_FOR_CLIENTS = "__saved_model_init_op"
 

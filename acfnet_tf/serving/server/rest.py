@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from google.protobuf.json_format import MessageToDict
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 
 from acfnet_tf.serving.server.arrays import from_json, is_b64, to_json
-from acfnet_tf.serving.server.core import BODY_SECONDS, Core, Room
+from acfnet_tf.serving.server.core import BODY_SECONDS, Core
 from acfnet_tf.serving.server.errors import RequestError, Status, bad_request
 from acfnet_tf.serving.server.model import LoadedModel, check_names
 from acfnet_tf.serving.server.versions import State
@@ -57,12 +58,13 @@ class RestService:
         model = self._core.versions.find(name, version)
         if request.method == "GET":
             return _metadata(model)
-        with self._core.room() as room:
-            body = await _read(request, room)
+        self._core.check(0, request.content_length or 0)
+        with self._core.room() as take:
+            body = await _read(request, take)
             return await self._core.compute(_predict, model, body)
 
 
-async def _read(request: web.Request, room: Room) -> bytearray:
+async def _read(request: web.Request, take: Callable[[int], None]) -> bytearray:
     """The body, as far as there is room for it.
 
     Raises:
@@ -72,12 +74,11 @@ async def _read(request: web.Request, room: Room) -> bytearray:
 
     async def collect() -> None:
         async for chunk in request.content.iter_any():
-            room.take(len(chunk))
+            take(len(chunk))
             body.extend(chunk)
 
     if encoding := request.headers.get("Content-Encoding"):  # a megabyte may unpack to gigabytes
         raise RequestError(Status.INVALID_ARGUMENT, f"Content-Encoding {encoding} is not supported", http=415)
-    room.check(request.content_length or 0)
     try:
         await asyncio.wait_for(collect(), BODY_SECONDS)
     except asyncio.TimeoutError as error:
