@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "acfnet_tf"
 CORE = [
-    {"errors", "replicas", "progress", "heads"},
+    {"errors", "replicas", "progress", "heads", "signals"},
     {"settings", "files"},
     {"config"},
     {"layers", "metrics", "data"},
@@ -29,16 +29,15 @@ AROUND = [
         "keras_settings",
         "onednn",
         "tables",
-        "signals",
-        "launch",
         "recipes",
         "scenes",
         "pretrained",
         "_version",
     },
-    {"importers", "measure", "reports"},
+    {"importers", "measure", "reports", "launch"},
     {"checks"},
-    {"visualization", "export", "label_files"},
+    {"visualization", "export"},
+    {"label_files"},
     {"serving"},
     {"request"},
     {"commands"},

@@ -59,15 +59,8 @@ def export(
 ) -> ExportResult:
     """Writes the model into `output`, verified, in place of what an earlier export wrote.
 
-    ============  ===========================================================
-    `format`      in `output`
-    ============  ===========================================================
-    saved_model   NAME/1, NAME/2, …: a new version each time
-    litert        NAME.tflite, or NAME_int8.tflite; NAME.classes.json
-    onnx          NAME.onnx; NAME.classes.json
-    openvino      NAME_openvino/NAME.xml and NAME.bin; NAME.classes.json
-    keras         NAME.keras; NAME.classes.json
-    ============  ===========================================================
+    A SavedModel becomes the folder NAME/1, NAME/2, …, a new version each time; the file of another format is called as
+    `FORMATS` says, or NAME_int8.tflite, and NAME.classes.json lies beside it.
 
     The classes are inside a SavedModel, an ONNX and an OpenVINO file, too.
 

@@ -167,15 +167,17 @@ def _compare(found: Answer, expected: Answer, scenes: Iterable[Picture]) -> list
 def _checked(name: str, comparisons: list[Comparison], equal: float, tolerance: float = TOLERANCE) -> list[Comparison]:
     """Them, if all are good."""
     for row in comparisons:
+        if row.is_within(equal, tolerance):
+            continue
+        reason = (
+            f"it does not say what the Keras model says: on {row.scene} ({row.size}) {percent(row.equal, 3)} % of its"
+            f" labels are equal, {100 * equal:g} % should be, and values of up to {row.largest:.3g} differ by"
+            f" {row.difference:.2g}"
+        )
         if not math.isfinite(row.largest):
-            raise UserError(
-                f"{name} was not kept: the Keras model itself gives numbers that are not finite on {row.scene}"
-                f" ({row.size}). Its weights are of a training that went wrong; export those of an earlier checkpoint"
+            reason = (
+                f"the Keras model itself gives numbers that are not finite on {row.scene} ({row.size}). Its weights are"
+                " of a training that went wrong; export those of an earlier checkpoint"
             )
-        if not row.is_within(equal, tolerance):
-            raise UserError(
-                f"{name} was not kept, it does not say what the Keras model says: on {row.scene} ({row.size})"
-                f" {percent(row.equal, 3)} % of its labels are equal, {100 * equal:g} % should be,"
-                f" and values of up to {row.largest:.3g} differ by {row.difference:.2g}"
-            )
+        raise UserError(f"{name} was not kept: {reason}")
     return comparisons

@@ -102,9 +102,7 @@ def describe_inference(inference: EvaluationConfig) -> str:
 
 def _conditions(inference: EvaluationConfig, samples: Sequence[Sample], split: str, data: str) -> dict[str, Any]:
     """What the numbers depend on, by name."""
-    sizes: Counter[str] = Counter()
-    for sample in samples:
-        sizes["×".join(map(str, read_size(sample.image)))] += 1
+    sizes = Counter("{}×{}".format(*read_size(sample.image)) for sample in samples)
     versions = {"acfnet_tf": __version__, "python": platform.python_version()}
     versions |= {name: metadata.version(name) for name in _PACKAGES}
     return {
@@ -140,20 +138,13 @@ def _boundary_result(counts: BoundaryCounts, width: int, class_names: Sequence[s
 
 
 def _images(evaluation: Evaluation, heads: Sequence[str], samples: Sequence[Sample]) -> list[dict[str, Any]]:
-    """Of every image its name and the scores of each head."""
-    scores = {
-        head: zip(iou_of_images(evaluation.images[head]), accuracy_of_images(evaluation.images[head]), strict=True)
-        for head in heads
-    }
-    rows = zip(samples, *scores.values(), strict=True)
-    return [
-        {"name": sample.name}
-        | {
-            head: {"mean_iou": _or_none(iou), "pixel_accuracy": _or_none(accuracy)}
-            for head, (iou, accuracy) in zip(heads, row, strict=True)
-        }
-        for sample, *row in rows
-    ]
+    """The name of every image and its scores by each head."""
+    rows = [{"name": sample.name} for sample in samples]
+    for head in heads:
+        counts = evaluation.images[head]
+        for row, iou, accuracy in zip(rows, iou_of_images(counts), accuracy_of_images(counts), strict=True):
+            row[head] = {"mean_iou": _or_none(iou), "pixel_accuracy": _or_none(accuracy)}
+    return rows
 
 
 def _or_none(value: float) -> float | None:

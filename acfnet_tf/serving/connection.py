@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, overload
+from typing import Literal
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -60,17 +60,8 @@ class Client:
             raise UserError(f"address {address!r} is not for protocol {protocol!r}")
         self._channel = kinds[scheme](scheme, host, model, version, timeout, retries)
 
-    @overload
-    def __call__(self, image: ImageSource) -> np.ndarray: ...
-
-    @overload
-    def __call__(self, image: list[ImageSource]) -> list[np.ndarray]: ...
-
     def __call__(self, image: ImageSource | list[ImageSource]) -> np.ndarray | list[np.ndarray]:
         """Class indices of one image, or of a list of images of any sizes in one request.
-
-        Args:
-            image: (H, W, 3) uint8 RGB, or a file, or its bytes, in any format that Pillow reads; or a list of these.
 
         Returns:
             (H, W) uint8, uint16 for more than 256 classes; a list of them for a list. Images with an EXIF orientation

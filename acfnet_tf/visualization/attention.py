@@ -35,7 +35,7 @@ _LEAST_BAR, _LEAST_MAP = 0.005, 0.05
 
 
 class _Bars(NamedTuple):
-    """What is drawn at a pixel: of each bar the name, the colour, the share of the center, and the fine head's."""
+    """What is drawn at a pixel: of each bar its name and colour, the share of the center, and that of the fine head."""
 
     title: str
     names: list[str]
@@ -55,7 +55,6 @@ def draw_attention(
     maps of the shares. At every position the shares of all classes add up to 100 %.
 
     Args:
-        run: an ACF run.
         pixels: (x, y) of bars, those of the nearest position of the feature map; none: only the maps are drawn.
         shown: classes of the maps; None: those of which some position receives more than 5 %, at most 12, the ones
             with the largest sum first.
@@ -74,7 +73,7 @@ def draw_attention(
     map_width = _WIDTH / widest
     maps_height = math.ceil(len(shown) / columns) * (map_width * aspect + _TITLE)
     if not pixels:
-        figure = _figure(columns * map_width, maps_height)
+        figure = panels.close_together(columns * map_width + _COLORBAR_WIDTH, maps_height)
         _draw_maps(figure, inspection, shown, columns, map_width, classes)
         return figure
 
@@ -85,7 +84,7 @@ def draw_attention(
     slots = [max(slots[start : start + tile_columns]) for start in range(0, len(slots), tile_columns)]
     heights = [_HEAD + count * _BAR for count in slots]
     heights[0] = max(heights[0], min(max(_WIDTH / tile_columns * aspect, _IMAGE_HEIGHT[0]), _IMAGE_HEIGHT[1]))
-    figure = _figure(_WIDTH, sum(heights) + maps_height)
+    figure = panels.close_together(_WIDTH + _COLORBAR_WIDTH, sum(heights) + maps_height)
     above, below = figure.subfigures(2, 1, height_ratios=[sum(heights), maps_height])
     grid = above.add_gridspec(len(heights), tile_columns, height_ratios=heights)
     image_axes = above.add_subplot(grid[0, 0], anchor="NW")
@@ -97,12 +96,6 @@ def draw_attention(
         tile = grid[row, column].subgridspec(1, 2)
         _draw_bars([above.add_subplot(half) for half in tile], entry, (heights[row] - _HEAD) / _BAR)
     _draw_maps(below, inspection, shown, columns, map_width, classes)
-    return figure
-
-
-def _figure(maps_width: float, height: float) -> Figure:
-    figure = Figure((maps_width + _COLORBAR_WIDTH, height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
     return figure
 
 
@@ -158,28 +151,13 @@ def _draw_maps(
         title = textwrap.fill(panels.class_name(classes, label, 32), int(13 * width))
         shares = inspection.probabilities[COARSE][..., label]
         drawn.append(panels.show_map(axes, shares, inspection.size, inspection.grid, title, vmin=0, vmax=1))
-    figure.colorbar(
-        drawn[0],
-        ax=[image.axes for image in drawn],
-        label="attention",
-        format=PercentFormatter(1, symbol=" %"),
-        fraction=0.03,
-        pad=0.01,
-        aspect=25,
-    )
+    style = {"format": PercentFormatter(1, symbol=" %"), "fraction": 0.03, "pad": 0.01, "aspect": 25}
+    figure.colorbar(drawn[0], ax=[image.axes for image in drawn], label="attention", **style)
 
 
 def _write_number(axes: Axes, pixel: tuple[int, int], number: int, size: tuple[int, int]) -> None:
     """Beside the cross, towards the middle of the image."""
     (x, y), (height, width) = pixel, size
-    axes.annotate(
-        str(number),
-        pixel,
-        (8 if x < width / 2 else -8, -8 if y < height / 2 else 8),
-        textcoords="offset points",
-        ha="center",
-        va="center",
-        color="white",
-        fontweight="bold",
-        path_effects=[withStroke(linewidth=2, foreground="black")],
-    )
+    aside = (8 if x < width / 2 else -8, -8 if y < height / 2 else 8)
+    style = {"color": "white", "fontweight": "bold", "path_effects": [withStroke(linewidth=2, foreground="black")]}
+    axes.annotate(str(number), pixel, aside, textcoords="offset points", ha="center", va="center", **style)

@@ -14,15 +14,8 @@ from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.reading import Picture
 from acfnet_tf.errors import UserError
 from acfnet_tf.heads import COARSE, FINE
+from acfnet_tf.visualization import center_statistics as statistics
 from acfnet_tf.visualization import panels
-from acfnet_tf.visualization.center_statistics import (
-    balanced_choice,
-    center_similarities,
-    labels_of_cells,
-    nearer_to_own,
-    present_classes,
-    scatter_ratio,
-)
 from acfnet_tf.visualization.feature_scatter import CROSS, Cloud, draw_cloud, name_marked, short_names
 from acfnet_tf.visualization.inspection import Inspection, inspector_of, unit_length
 from acfnet_tf.visualization.panels import Run
@@ -65,13 +58,12 @@ def draw_centers(run: Run, picture: Picture, classes: ClassSet) -> Figure:
     """
     found = _inspect(run, picture)
     coarse = found.probabilities[COARSE]
-    present = present_classes(coarse)
+    present = statistics.present_classes(coarse)
     shown = _largest(present, coarse.sum(axis=(0, 1)))
     labels, known = _labels(found, picture, len(classes))
     clouds = _clouds(found, labels, known, shown, len(classes))
 
-    figure = Figure((_WIDTH, _HEIGHT), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.04, h_pad=0.04, wspace=0.02, hspace=0.02)
+    figure = panels.close_together(_WIDTH, _HEIGHT, 0.04)
     upper, lower = figure.subfigures(2, 1, height_ratios=(1.1, 1))
     left, right = upper.subfigures(1, 2, width_ratios=(1, 1.5))
     _draw_pictures(left, run, picture, classes)
@@ -99,7 +91,7 @@ def centers_of(run: Run, picture: Picture, num_classes: int) -> ImageCenters:
     labels, _ = _labels(found, picture, num_classes)
     units = unit_length(found.class_features)
     centers, directions = np.full((2, *found.centers.shape), np.nan, np.float32)
-    for label in present_classes(found.probabilities[COARSE]):
+    for label in statistics.present_classes(found.probabilities[COARSE]):
         centers[label] = found.centers[label]
         if (labels == label).any():
             directions[label] = units[labels == label].mean(axis=0, dtype=np.float32)
@@ -123,7 +115,7 @@ def draw_center_variation(images: Sequence[ImageCenters], classes: ClassSet) -> 
     if len(images) < 2:
         raise UserError(f"how class centers vary is seen in two images or more, not in {len(images)}")
     centers = np.stack([image.centers for image in images])
-    same, others = center_similarities(centers, np.stack([image.directions for image in images]))
+    same, others = statistics.center_similarities(centers, np.stack([image.directions for image in images]))
     occurrences = np.isfinite(same).sum(axis=0)
     shown = _largest(np.flatnonzero(occurrences), occurrences)
     if not shown.size:
@@ -142,13 +134,7 @@ def draw_center_variation(images: Sequence[ImageCenters], classes: ClassSet) -> 
 
 
 def _clouds(found: Inspection, labels: np.ndarray, known: bool, shown: np.ndarray, num_classes: int) -> list[Cloud]:
-    """Before and after the attentional class feature.
-
-    Args:
-        labels: (h, w).
-        known: whether they are the truth.
-        shown: the classes (K,) whose centers are shown.
-    """
+    """Before and after the attentional class feature; `known` says whether the labels (h, w) are the truth."""
     valid = labels < num_classes
     labels = labels[valid]
     features = {COARSE: found.class_features[valid], FINE: found.features[FINE][valid]}
@@ -161,10 +147,11 @@ def _clouds(found: Inspection, labels: np.ndarray, known: bool, shown: np.ndarra
     if known:
         for head, title in titles.items():
             title.append(f"{crossed[head].mean():.1%} mislabelled")
-            if np.isfinite(ratio := scatter_ratio(features[head], labels)):
+            if np.isfinite(ratio := statistics.scatter_ratio(features[head], labels)):
                 title[-1] += f"; scatter within ÷ between classes {ratio:.2f}"
         if (wrong := crossed[COARSE]).any():
-            nearer = nearer_to_own(features[COARSE][wrong], found.centers, labels[wrong], said[COARSE][wrong])
+            right, mistaken = labels[wrong], said[COARSE][wrong]
+            nearer = statistics.nearer_to_own(features[COARSE][wrong], found.centers, right, mistaken)
             titles[COARSE].append(f"{nearer:.0%} of the mislabelled are nearer to their own class's center")
             titles[FINE].append("")
     else:
@@ -172,7 +159,7 @@ def _clouds(found: Inspection, labels: np.ndarray, known: bool, shown: np.ndarra
     occurring = _largest(np.unique(labels), np.bincount(labels.astype(int)))
     means = np.stack([features[FINE][labels == label].mean(axis=0) for label in occurring])
     marked = {COARSE: (shown, found.centers[shown]), FINE: (occurring, means)}
-    drawn = balanced_choice(labels, MAX_POINTS)
+    drawn = statistics.balanced_choice(labels, MAX_POINTS)
     return [
         Cloud("\n".join(title), features[head][drawn], labels[drawn], crossed[head][drawn], *marked[head])
         for head, title in titles.items()
@@ -184,7 +171,7 @@ def _center_cloud(centers: np.ndarray, shown: np.ndarray) -> Cloud:
     of_shown = centers[:, shown]
     present = np.isfinite(of_shown[..., 0])
     vectors, labels = of_shown[present], np.broadcast_to(shown, present.shape)[present]
-    ratio = scatter_ratio(vectors, labels)
+    ratio = statistics.scatter_ratio(vectors, labels)
     title = f"class centers of {len(centers)} images"
     title += f"\nscatter within ÷ between classes {ratio:.2f}" if np.isfinite(ratio) else ""
     return Cloud(title, vectors, labels, np.zeros(len(labels), bool), shown, np.nanmean(of_shown, axis=0))
@@ -257,7 +244,7 @@ def _labels(found: Inspection, picture: Picture, num_classes: int) -> tuple[np.n
     """The class of every position (h, w), and whether the truth says so or the fine head."""
     fine = found.probabilities[FINE]
     if picture.label is not None:
-        labels = labels_of_cells(picture.label, fine.shape[:2], found.grid)
+        labels = statistics.labels_of_cells(picture.label, fine.shape[:2], found.grid)
         if (labels < num_classes).any():
             return labels, True
     return fine.argmax(axis=-1), False

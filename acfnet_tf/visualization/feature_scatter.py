@@ -22,7 +22,6 @@ class Cloud(NamedTuple):
     """What a scatter plot shows.
 
     Attributes:
-        title: of the plot.
         features: (M, C), M ≥ 1.
         labels: (M,), their classes.
         crossed: (M,) bool, which are drawn as crosses.

@@ -108,9 +108,8 @@ class Inspector:
 
     def __call__(self, image: np.ndarray) -> Inspection:
         """Of an image (H, W, 3) uint8."""
-        found = tf.nest.map_structure(
-            lambda tensor: tensor[0].numpy(), self._function(tf.cast(image[None], tf.float32))
-        )
+        found = self._function(tf.cast(image[None], tf.float32))
+        found = tf.nest.map_structure(lambda tensor: tensor[0].numpy(), found)
         (height, width), (rows, columns) = image.shape[:2], found[FINE]["logits"].shape[:2]
         return Inspection(
             (height, width),

@@ -101,9 +101,15 @@ def grid(
         The figure and its axes, (rows, columns) of `Axes`.
     """
     aspects = np.broadcast_to(aspect, rows).clip(0.2, 5)  # a picture may be a line
-    figure = Figure((columns * panel_width, (panel_width * aspects + 0.1).sum() + 0.6), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    figure = close_together(columns * panel_width, (panel_width * aspects + 0.1).sum() + 0.6)
     return figure, figure.subplots(rows, columns, squeeze=False, height_ratios=aspects)
+
+
+def close_together(width: float, height: float, pad: float = 0.02) -> Figure:
+    """A figure, in inches, whose axes leave little room between them."""
+    figure = Figure((width, height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=pad, h_pad=pad, wspace=pad / 2, hspace=pad / 2)
+    return figure
 
 
 @styled

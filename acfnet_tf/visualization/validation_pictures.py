@@ -26,7 +26,7 @@ def validation_pictures(
 
     Args:
         name: under which the figures show the network.
-        samples: that were evaluated, with masks.
+        samples: those that were evaluated, with masks.
 
     Yields:
         The name and the picture, (H, W, 3) uint8.

@@ -48,6 +48,7 @@ def test_versions_count_up_and_never_meet(tmp_path: Path) -> None:
 
     def export() -> str:
         with folder_beside(folder) as version:
+            (version / "saved_model.pb").touch()
             return publish(version, folder).name
 
     assert export() == "10"

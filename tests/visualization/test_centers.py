@@ -18,6 +18,7 @@ from acfnet_tf.data.reading import Picture
 from acfnet_tf.errors import UserError
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.layers.resize import Grid
+from acfnet_tf.visualization import center_statistics
 from acfnet_tf.visualization import centers as drawing
 from acfnet_tf.visualization.center_statistics import (
     balanced_choice,
@@ -178,7 +179,7 @@ def test_what_cannot_be_drawn_is_said(run: Run, pictures: list[Picture], monkeyp
     with pytest.raises(UserError, match="two images or more, not in 1"):
         draw_center_variation([centers_of(run, pictures[0], 5)], CLASSES)
     seen = iter(range(5))
-    monkeypatch.setattr(drawing, "present_classes", lambda _: np.array([next(seen)]))
+    monkeypatch.setattr(center_statistics, "present_classes", lambda _: np.array([next(seen)]))
     images = [centers_of(run, picture, 5) for picture in pictures[:2]]
     with pytest.raises(UserError, match="none of the 2 images has a class in common"):
         draw_center_variation(images, CLASSES)

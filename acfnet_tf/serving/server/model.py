@@ -29,7 +29,6 @@ class LoadedModel:
 
     Args:
         folder: …/NAME/VERSION.
-        name: the model's.
 
     Attributes:
         version: the number that the folder is named by.
@@ -67,7 +66,6 @@ class LoadedModel:
         """Runs the graph.
 
         Args:
-            signature: one of this model's.
             inputs: an array of the signature's type for each input.
             wanted: names of outputs; none means all.
 
@@ -89,7 +87,6 @@ class LoadedModel:
         """What gRPC's Predict does.
 
         Args:
-            request: as it was sent.
             max_bytes: what one input may take in memory.
 
         Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import threading
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from acfnet_tf.config import ServeConfig
 from acfnet_tf.errors import UserError
 from acfnet_tf.serving.server.core import MIB, Core
 from acfnet_tf.serving.server.grpc_service import GrpcService
-from acfnet_tf.serving.server.rest import RestService
+from acfnet_tf.serving.server.rest import answer
 from acfnet_tf.serving.server.versions import Versions
 from acfnet_tf.signals import Interruption
 
@@ -87,11 +88,12 @@ class Server:
             await rest.setup()
             with _listening(self._config, "rest_port"):
                 await web.TCPSite(rest, host, self._config.rest_port).start()
-            self.rest_address = f"http://{_address(host, rest.addresses[0][1])}"
+            reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # for clients on this machine
+            self.rest_address = f"http://{_address(reachable, rest.addresses[0][1])}"
             with _listening(self._config, "grpc_port"):
-                port = rpc.add_insecure_port(f"{f'[{host}]' if ':' in host else host}:{self._config.grpc_port}")
+                port = rpc.add_insecure_port(_address(host, self._config.grpc_port))
             await rpc.start()
-            self.grpc_address = _address(host, port)
+            self.grpc_address = _address(reachable, port)
             self._started.set_result(None)
             watching = asyncio.create_task(self._watch())
             grace = await asyncio.wrap_future(self._stop)
@@ -119,7 +121,7 @@ def serve(model_dir: str | Path, config: ServeConfig, name: str | None = None) -
 
 def _rest_server(core: Core) -> web.AppRunner:
     app = web.Application()
-    app.router.add_route("*", "/{path:.*}", RestService(core).handle)
+    app.router.add_route("*", "/{path:.*}", functools.partial(answer, core))
     # What is no HTTP at all is answered, but is not worth a stack trace.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     # A client that goes away frees its place in the queue.
@@ -150,8 +152,6 @@ def _listening(config: ServeConfig, setting: str) -> Iterator[None]:
 
 
 def _address(host: str, port: int) -> str:
-    """What a client on this machine connects to."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 

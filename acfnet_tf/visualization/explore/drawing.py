@@ -45,13 +45,10 @@ def blend(
     """The colours of some classes on an image.
 
     Args:
-        image: (H, W, 3) uint8.
+        image: (H, W, 3) uint8, as what is returned.
         labels: (H, W).
         shown: the classes; all others, and labels that are no class, leave the image as it is.
         opacity: 0 … 1.
-
-    Returns:
-        (H, W, 3) uint8.
     """
     alpha = np.zeros(np.iinfo(labels.dtype).max + 1, np.float32)
     alpha[list(shown)] = opacity

@@ -136,15 +136,14 @@ class Page:
         try:
             updates |= self._open(read_upload(file, self.config.max_pixels), opacity)
         except UserError as error:
-            gr.Warning(str(error), duration=20)
+            updates |= self._refused(error)
         return updates
 
     def _open_sample(self, opacity: float, chosen: gr.SelectData) -> Updates:
         try:
             return self._open(read_picture(self._samples[chosen.index], self.classes), opacity)
         except UserError as error:
-            gr.Warning(str(error), duration=20)
-            return {self._status: gr.skip()}
+            return self._refused(error)
 
     def _open(self, picture: Picture, opacity: float) -> Updates:
         analysis = analyze(picture, self.runs)
@@ -166,6 +165,10 @@ class Page:
             **{part: update for view in self._views for part, update in view.reset().items()},
         }
 
+    def _refused(self, error: UserError) -> Updates:
+        gr.Warning(str(error), duration=20)
+        return {self._status: gr.skip()}
+
     def _redraw(self, analysis: Analysis | None, opacity: float, shown: list[str]) -> Updates:
         return self._maps(analysis, opacity, shown) if analysis else {self._image: gr.skip()}
 
@@ -181,8 +184,7 @@ class Page:
                 raise UserError("The image is no longer kept here. Open it again.")
             analysis, probes = probe(analysis, self.runs, (int(x or 0), int(y or 0)))
         except UserError as error:
-            gr.Warning(str(error), duration=20)
-            return {self._status: gr.skip()}
+            return self._refused(error)
         (x, y), truth = analysis.pixel, analysis.picture.label
         named = ""
         if truth is not None:

@@ -57,6 +57,7 @@ class RunView:
                 self.ramp = gr.HTML(elem_classes="legend")
 
     def parts(self) -> list[Any]:
+        """All components but the downloads."""
         found = [*self.segmentation.values(), self.differences, *self.similarity.values()]
         return [part for part in (*found, self.legend, self.probed, self.shares, self.ramp) if part is not None]
 

@@ -26,6 +26,7 @@ _ANYWHERE = ("0.0.0.0", "::")
 _PATHS = ("/", "/config", "/theme.css", "/favicon.ico", "/robots.txt", "/manifest.json")
 _FOLDERS = ("/static/", "/assets/", "/svelte/")
 _CALLS = ("upload", "queue/join", "queue/data", "heartbeat/", "startup-events", "reset", "cancel")
+_OFF = ("share", "ssr_mode", "pwa", "mcp_server", "enable_monitoring", "run_history")
 _HEADERS = {
     # The browser itself refuses whatever is not from here.
     "content-security-policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self';"
@@ -73,13 +74,8 @@ def serving(runs: Sequence[Run], classes: ClassSet, samples: Sequence[Sample], c
                 server_port=config.port,
                 prevent_thread_lock=True,
                 quiet=True,
-                share=False,
-                ssr_mode=False,
-                pwa=False,
-                mcp_server=False,
-                enable_monitoring=False,
-                run_history=False,
                 footer_links=[],
+                **dict.fromkeys(_OFF, False),
                 max_file_size=config.max_upload_mib * 2**20,
                 state_session_capacity=MOST_SESSIONS,
                 theme=theme(),
