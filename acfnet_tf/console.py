@@ -16,6 +16,26 @@ _UNWRITTEN = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
 @contextlib.contextmanager
+def quiet(*descriptors: int) -> Iterator[None]:
+    """Nothing reaches these (1: stdout, 2: stderr), neither from Python nor from C++, which writes to them itself."""
+    streams = (sys.stdout, sys.stderr)
+    for stream in streams:
+        stream.flush()
+    kept, null = {descriptor: os.dup(descriptor) for descriptor in descriptors}, os.open(os.devnull, os.O_WRONLY)
+    for descriptor in descriptors:
+        os.dup2(null, descriptor)
+    try:
+        yield
+    finally:
+        for stream in streams:
+            stream.flush()
+        for descriptor, copy in kept.items():
+            os.dup2(copy, descriptor)
+            os.close(copy)
+        os.close(null)
+
+
+@contextlib.contextmanager
 def console() -> Iterator[None]:
     """Around all that a program does.
 

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+_IS_CHECKOUT = Path(__file__).parents[1].joinpath("setup.cfg").exists()
+
 
 class UserError(Exception):
     """A mistake of the user's: shown as one clear line, without a stack trace, with exit status 1."""
@@ -24,12 +30,29 @@ class Stopped(Exception):
 
     Args:
         message: what happened, for the user.
-        status: the exit status, 128 + the number of a signal.
+        number: of the signal that ended it, or of the one that comes nearest.
+
+    Attributes:
+        status: the exit status.
     """
 
-    def __init__(self, message: str, status: int) -> None:
+    def __init__(self, message: str, number: int) -> None:
         super().__init__(message)
-        self.status = status
+        self.status = 128 + number
+
+
+@contextlib.contextmanager
+def needs_extra(extra: str, what: str) -> Iterator[None]:
+    """Around imports of packages that are optional.
+
+    Raises:
+        UserError: one of them is not installed. The line names it, and the extra of this package that brings it.
+    """
+    try:
+        yield
+    except ImportError as error:
+        package = f'-e ".[{extra}]"' if _IS_CHECKOUT else f'"acfnet_tf[{extra}]"'
+        raise UserError(f"{what} needs more packages ({error.name}): pip install {package}") from error
 
 
 def first_line(error: BaseException) -> str:

@@ -68,6 +68,17 @@ def write_errors(place: str | Path) -> Iterator[None]:
         raise UserError(f"cannot write {error.filename or place}: {reason}") from error
 
 
+@contextlib.contextmanager
+def writing(file: Path) -> Iterator[Path]:
+    """`replaced` for what a user waits for: what the system refuses is one line.
+
+    Raises:
+        UserError: the file cannot be written. What was there before is still there.
+    """
+    with write_errors(file), replaced(file) as partial:
+        yield partial
+
+
 def write_atomically(file: Path, text: str) -> None:
     """A reader sees the old text or the new one, never half of it.
 
@@ -76,7 +87,7 @@ def write_atomically(file: Path, text: str) -> None:
     Raises:
         UserError: it cannot be written.
     """
-    with write_errors(file), replaced(file) as partial:
+    with writing(file) as partial:
         partial.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 

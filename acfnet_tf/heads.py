@@ -5,7 +5,7 @@ Everything else asks here. A new head is an entry of `LOSS_WEIGHTS`, and its log
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 import numpy as np
 import tensorflow as tf
@@ -22,7 +22,7 @@ LABEL_DTYPES = (np.uint8, np.uint16)
 """In which class indices are stored, the smallest first."""
 
 
-def heads_in(names: Iterable[str]) -> tuple[str, ...]:
+def heads_in(names: Collection[str]) -> tuple[str, ...]:
     """The heads among these names whose segmentation inference shows, in the order of the forward pass."""
     return tuple(head for head in HEADS if head in names and head != AUX)
 

@@ -23,6 +23,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from acfnet_tf.signals import SIGNALS, exit_status
+
 # Seconds that the others have, once one failed, to end by themselves, and then to follow SIGTERM.
 ALONE, TERMINATED = 5, 10
 LOG_LINES = 20
@@ -40,7 +42,7 @@ def launch(command: list[str], count: int) -> int:
         The exit status; see the module.
     """
     pending: list[int] = []
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in SIGNALS:
         signal.signal(number, lambda number, _: pending.append(number))
     with tempfile.TemporaryDirectory(prefix="acfnet_workers_") as folder:
         logs = [Path(folder) / f"worker_{index}.log" for index in range(count)]
@@ -62,7 +64,7 @@ def _start(command: list[str], logs: list[Path]) -> list[subprocess.Popen]:
         """Runs in the worker: SIGKILL on the death of the launcher, which cannot forward a SIGKILL of its own."""
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != launcher:
-            os._exit(128 + signal.SIGKILL)
+            os._exit(exit_status(signal.SIGKILL))
 
     workers = []
     for index, log in enumerate(logs):
@@ -96,7 +98,7 @@ def _watch(workers: list[subprocess.Popen], logs: list[Path], pending: list[int]
             del running[index]
             status = _status(worker)
             # A worker that ends by a signal it was sent does as it was told.
-            if status == 0 or status - 128 in sent:
+            if status == 0 or status in map(exit_status, sent):
                 continue
             how = f"status {status}" if worker.returncode > 0 else signal.Signals(-worker.returncode).name
             _say(f"Worker {index} (pid {worker.pid}) ended with {how}.")
@@ -122,7 +124,7 @@ def _watch(workers: list[subprocess.Popen], logs: list[Path], pending: list[int]
 
 def _status(worker: subprocess.Popen) -> int:
     """The exit status as a shell shows it."""
-    return worker.returncode if worker.returncode >= 0 else 128 - worker.returncode
+    return worker.returncode if worker.returncode >= 0 else exit_status(-worker.returncode)
 
 
 def _say(text: str) -> None:

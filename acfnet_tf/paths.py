@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import tempfile
 import unicodedata
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 
 from acfnet_tf.errors import DataError, UserError
@@ -159,3 +161,16 @@ def check_writable(folder: Path) -> Path:
             error.filename = str(there)  # and not that of the file
             raise
     return folder
+
+
+@contextlib.contextmanager
+def folder_beside(target: Path) -> Iterator[Path]:
+    """An empty hidden folder on the disk of `target`: what is finished in it is moved out, the rest is gone afterwards.
+
+    The folders above `target` are made if needed.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{target.name[:40]}.", dir=target.parent) as folder:
+        whole = Path(folder, "whole")  # `TemporaryDirectory` makes folders that only their owner can read
+        whole.mkdir()
+        yield whole

@@ -5,6 +5,7 @@ The loop, `acfnet_tf.training.loop`, is of the core and knows none of the rooms 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -41,7 +42,7 @@ TOOLS = TrainingTools(
     choose_micro_batch=choose_micro_batch,
     blame=blame,
     draw_validation=validation_pictures,
-    interruption=Interruption,
+    interruption=functools.partial(Interruption, "finishing this step, then writing a checkpoint"),
     describe_machine=what_runs_convolutions,
 )
 

@@ -61,13 +61,13 @@ def export(folder: Path, format: str) -> None:
     from acfnet_tf.export.litert import write_litert
     from acfnet_tf.export.onnx import write_onnx
     from acfnet_tf.export.openvino import write_openvino
-    from acfnet_tf.export.saved_model import export_saved_model
+    from acfnet_tf.export.saved_model import write_saved_model
 
     predictor = Predictor(folder / MODEL)
     match format:
         case "saved_model":
             warmup = np.zeros((65, 65, 3), np.uint8)
-            export_saved_model(predictor, folder / SAVED_MODEL, CITYSCAPES, ExportConfig(), [warmup])
+            write_saved_model(predictor, folder / SAVED_MODEL / "1", SAVED_MODEL, CITYSCAPES, ExportConfig(), [warmup])
         case "litert":
             write_litert(predictor, folder / LITERT)
         case "onnx":

@@ -58,3 +58,10 @@ def test_a_full_disk_under_what_is_printed_is_one_line():
     done = run("print('x')", ">/dev/full")
     line = "Error: what is printed cannot be written: No space left on device\n"
     assert (done.returncode, done.stderr) == (1, line)
+
+
+def test_quiet_hides_what_python_and_others_write_to_a_stream():
+    quiet = "shut = runpy.run_path('acfnet_tf/console.py')['quiet'](1); shut.__enter__()"
+    written = "print('a'); os.write(1, b'b'); os.write(2, b'c')"
+    done = run(f"{quiet}; {written}; shut.__exit__(None, None, None); print('d')")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "d\n", "c")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -10,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from acfnet_tf.errors import UserError
-from acfnet_tf.files import as_utf_8, replaced, write_atomically, write_errors
-from acfnet_tf.paths import check_writable
+from acfnet_tf.files import as_utf_8, replaced, write_atomically, write_errors, writing
+from acfnet_tf.paths import check_writable, folder_beside
 
 
 @pytest.mark.parametrize("name", ["a.json", "n" * 255, "n" * 251 + ".png", "é" * 127, os.fsdecode(b"\xff" * 255)])
@@ -74,3 +75,29 @@ def test_a_folder_is_checked_without_being_made(tmp_path: Path, monkeypatch: pyt
         check_writable(Path("/proc/nobody/writes/here"))
     with pytest.raises(UserError, match=r"cannot write .*nnn/sub: File name too long"):
         check_writable(tmp_path / ("n" * 300) / "sub")
+
+
+def test_what_was_there_stays_when_writing_fails(tmp_path: Path) -> None:
+    file = tmp_path / "a"
+    file.write_text("old")
+
+    def write() -> None:
+        with writing(file) as partial:
+            partial.write_text("new")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(partial))
+
+    with pytest.raises(UserError, match=r"cannot write .*/a: No space left"):
+        write()
+    assert file.read_text() == "old" and list(tmp_path.iterdir()) == [file]
+
+
+def test_of_a_folder_beside_its_place_only_what_is_moved_stays(tmp_path: Path) -> None:
+    target = tmp_path / "above" / ("m" * 255)
+    with folder_beside(target) as folder:
+        assert folder.stat().st_mode & 0o077  # as of any new folder, not for its owner only
+        (folder / "a").write_text("a")
+        os.replace(folder, target)
+    with contextlib.suppress(ZeroDivisionError), folder_beside(target) as folder:
+        (folder / "b").write_text("b")
+        raise ZeroDivisionError
+    assert list(target.parent.iterdir()) == [target] and os.listdir(target) == ["a"]

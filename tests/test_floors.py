@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "acfnet_tf"
 CORE = [
-    {"errors", "replicas", "progress", "heads"},
+    {"errors", "replicas", "progress", "heads", "signals"},
     {"settings", "files"},
     {"config"},
     {"layers", "metrics", "data"},
@@ -32,15 +32,17 @@ AROUND = [
         "recipes",
         "signals",
         "paths",
+        "failures",
+        "pictures",
         "scenes",
         "pretrained",
         "_version",
     },
     {"importers", "measure", "reports", "launch"},
     {"checks"},
-    {"visualization", "export", "label_files"},
-    {"cluster", "serving"},
-    {"train"},
+    {"visualization", "export"},
+    {"label_files", "cluster"},
+    {"serving", "train"},
     {"cli"},
 ]
 MOST_LINES_OF_CORE = 7_500

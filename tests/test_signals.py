@@ -20,7 +20,7 @@ from acfnet_tf.signals import Interruption
 PROGRAM = """
 import hashlib, sys
 from signals import Interruption
-with Interruption() as interruption:
+with Interruption("finishing") as interruption:
     print("ready", flush=True)
     hashlib.pbkdf2_hmac("sha256", b"", b"", int(sys.argv[1]))
     print(interruption.signal)
@@ -55,7 +55,7 @@ def test_the_first_signal_is_remembered(start, number):
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (0, f"{int(number)}\n")
     name = signal.Signals(number).name
-    assert err == f"{name}: finishing this step, then writing a checkpoint; a second signal ends at once.\n"
+    assert err == f"{name}: finishing; a second signal ends at once.\n"
 
 
 @pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
@@ -94,7 +94,7 @@ def test_everything_is_restored():
         previous_fd = signal.set_wakeup_fd(writer.fileno())
         try:
             before = state()
-            interruption = Interruption()
+            interruption = Interruption("finishing")
             for number in (signal.SIGTERM, signal.SIGINT):
                 with interruption:
                     assert interruption.signal is None
@@ -109,7 +109,7 @@ def test_other_signals_are_left_alone():
     received = []
     previous = signal.signal(signal.SIGUSR1, lambda number, _: received.append(number))
     try:
-        with Interruption() as interruption:
+        with Interruption("finishing") as interruption:
             signal.raise_signal(signal.SIGUSR1)
         assert interruption.signal is None
         with interruption:
@@ -126,7 +126,7 @@ def test_outside_of_the_main_thread_nothing_happens():
 
     def run() -> None:
         before = signal.getsignal(signal.SIGTERM)
-        with Interruption() as interruption:
+        with Interruption("finishing") as interruption:
             seen.append((signal.getsignal(signal.SIGTERM) is before, interruption.signal))
 
     thread = threading.Thread(target=run)
@@ -136,5 +136,5 @@ def test_outside_of_the_main_thread_nothing_happens():
 
 
 def test_stopped_has_message_and_status():
-    error = Stopped("SIGTERM after step 3", 143)
+    error = Stopped("SIGTERM after step 3", 15)
     assert (str(error), error.status) == ("SIGTERM after step 3", 143)

@@ -17,7 +17,7 @@ from acfnet_tf.paths import check_writable
 from acfnet_tf.recipes import experiment_names, load_experiment
 from acfnet_tf.settings import differences, override
 from acfnet_tf.training.run_folder import CLASSES_FILE, CONFIG_FILE, read_classes, read_config
-from acfnet_tf.visualization.figure import Run
+from acfnet_tf.visualization.panels import Run
 
 
 def run_folder(flags: FlagValues) -> Path:

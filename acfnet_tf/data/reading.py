@@ -229,7 +229,7 @@ def _any_size(change: int) -> None:
 def stored_orientation(image: Image.Image) -> int:
     """The orientation, 1–8, from which an opened picture is to be turned; 1, upright, where there is none.
 
-    `acfnet_tf.export.orientation` reads the same in TensorFlow. Of a decoded TIFF it is 1: Pillow has turned it.
+    `acfnet_tf.export.image_header` reads the same in TensorFlow. Of a decoded TIFF it is 1: Pillow has turned it.
     """
     if image.format == "TIFF":
         orientation = image.tag_v2.get(_ORIENTATION, 1)

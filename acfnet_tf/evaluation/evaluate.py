@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,11 +11,10 @@ from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.reading import load_sample
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.errors import UserError
-from acfnet_tf.inference.overlap import read_ahead
+from acfnet_tf.inference.overlap import overlapped
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.metrics.boundary import BoundaryCounts
 from acfnet_tf.metrics.confusion import ConfusionMatrix
-from acfnet_tf.progress import ProgressBar
 
 
 @dataclass
@@ -95,17 +92,17 @@ def evaluate(
     if predictor.num_classes != len(classes):
         raise UserError(f"the model has {predictor.num_classes} classes, the data have {len(classes)}")
     evaluation = Evaluation.of_nothing(predictor.heads, classes, len(samples), boundary_widths)
-    pairs = read_ahead(functools.partial(load_sample, classes=classes), samples)
-    with ThreadPoolExecutor(max_workers=1) as counter:  # counts one image while the network labels the next
-        counting = None
-        for index, (image, label) in enumerate(
-            ProgressBar(pairs, "Evaluating", len(samples), unit="image", disable=not progress)
-        ):
-            predictions = predictor.labels(image)
-            if counting is not None:
-                counting.result()
-            counting = counter.submit(evaluation.count, index, label, predictions)
-            if stop():
-                break
-        counting.result()
+
+    def count(entry: tuple[int, Sample], pair: tuple[np.ndarray, np.ndarray], labels: dict[str, np.ndarray]) -> None:
+        evaluation.count(entry[0], pair[1], labels)
+
+    overlapped(
+        list(enumerate(samples)),
+        lambda entry: load_sample(entry[1], classes),
+        lambda pair: predictor.labels(pair[0]),
+        count,
+        title="Evaluating",
+        progress=progress,
+        stop=stop,
+    )
     return evaluation

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,17 +12,14 @@ from acfnet_tf.config import ExportConfig
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.errors import UserError
+from acfnet_tf.export.formats import FORMATS, SAVED_MODEL
 from acfnet_tf.export.litert import write_litert
-from acfnet_tf.export.onnx import write_onnx
-from acfnet_tf.export.openvino import write_openvino
-from acfnet_tf.export.saved_model import export_saved_model, publish
+from acfnet_tf.export.saved_model import publish, write_saved_model
 from acfnet_tf.export.scenes import at_two_sizes, read_scenes
 from acfnet_tf.export.verification import Verification, verify_file, verify_int8, verify_saved_model
 from acfnet_tf.files import write_atomically
 from acfnet_tf.inference.predictor import Predictor
-from acfnet_tf.paths import check_utf_8
-
-Format = Literal["saved_model", "litert", "onnx", "openvino", "keras"]
+from acfnet_tf.paths import check_utf_8, folder_beside
 
 COMPARED_SCENES = 2
 CALIBRATION_SCENES = 32
@@ -52,7 +48,7 @@ class ExportResult:
 
 def export(
     predictor: Predictor,
-    format: Format,
+    format: str,
     output: Path,
     name: str,
     classes: ClassSet,
@@ -64,25 +60,16 @@ def export(
 ) -> ExportResult:
     """Writes the model into `output`, verified, in place of what an earlier export wrote.
 
-    ============  ===========================================================
-    `format`      in `output`
-    ============  ===========================================================
-    saved_model   NAME/1, NAME/2, …: a new version each time
-    litert        NAME.tflite, or NAME_int8.tflite; NAME.classes.json
-    onnx          NAME.onnx; NAME.classes.json
-    openvino      NAME_openvino/NAME.xml and NAME.bin; NAME.classes.json
-    keras         NAME.keras; NAME.classes.json
-    ============  ===========================================================
+    A SavedModel becomes the folder NAME/1, NAME/2, …, a new version each time; the file of another format is called as
+    `FORMATS` says, or NAME_int8.tflite, and NAME.classes.json lies beside it.
 
     The classes are inside a SavedModel, an ONNX and an OpenVINO file, too.
 
     Args:
         predictor: of the trained model. All formats but saved_model and keras hold one forward pass over whole images,
             so it must evaluate in this way.
-        format: see above.
         output: a folder, made if needed.
         name: NAME.
-        classes: of the model, and what the masks of `samples` mean.
         config: of the SavedModel; scenes above its `max_pixels` are cropped for verification.
         samples: real scenes to verify on, the first two in two sizes each; int8 is measured on up to 16.
         quantize: "int8" for convolutions in whole numbers; of litert only.
@@ -100,15 +87,11 @@ def export(
     scenes = list(read_scenes(samples[:COMPARED_SCENES], classes, config.max_pixels))
     compared = at_two_sizes(scenes)
     try:
-        output.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{name}-", dir=output) as folder:
-            partial = Path(folder)
-            if format == "saved_model":
-                images = [scene.image for scene in scenes]
-                version = export_saved_model(predictor, partial / name, classes, config, images)
-                verification = verify_saved_model(version, predictor, compared)
-                (output / name).mkdir(exist_ok=True)
-                path = publish(version, output / name)
+        with folder_beside(output / name) as partial:
+            if format == SAVED_MODEL:
+                write_saved_model(predictor, partial, name, classes, config, [scene.image for scene in scenes])
+                verification = verify_saved_model(partial, name, predictor, compared)
+                path = publish(partial, output / name)
                 return ExportResult(path, _size(path), verification)
             if quantize:
                 file = partial / f"{name}_int8.tflite"
@@ -118,36 +101,19 @@ def export(
                 measured = read_scenes(samples[:MIOU_SCENES], classes, config.max_pixels)
                 verification = verify_int8(file, predictor, compared, measured, classes.ignore_label)
             else:
-                file = _write(predictor, format, partial, name, classes)
+                file = partial / FORMATS[format].file.format(name=name)
+                FORMATS[format].write(predictor, file, classes)
                 verification = verify_file(format, file, predictor, compared)
             written = partial / file.relative_to(partial).parts[0]  # the file, or the folder it is in
             size = _size(written)
-            _put(written, output)
+            _move(written, output)
         write_atomically(output / f"{name}.classes.json", classes.to_json())
     except OSError as error:
         raise UserError(f"cannot write the export to {output}: {error.strerror or error}") from error
     return ExportResult(output / file.relative_to(partial), size, verification)
 
 
-def _write(predictor: Predictor, format: Format, folder: Path, name: str, classes: ClassSet) -> Path:
-    """Writes a file in float32; OpenVINO's lies in a folder of its own."""
-    if format == "litert":
-        file = folder / f"{name}.tflite"
-        write_litert(predictor, file)
-    elif format == "onnx":
-        file = folder / f"{name}.onnx"
-        write_onnx(predictor, file, classes)
-    elif format == "openvino":
-        file = folder / f"{name}_openvino" / f"{name}.xml"
-        file.parent.mkdir()
-        write_openvino(predictor, file, classes)
-    else:
-        file = folder / f"{name}.keras"
-        predictor.model.save(file)
-    return file
-
-
-def _put(written: Path, output: Path) -> None:
+def _move(written: Path, output: Path) -> None:
     """Moves a file or folder to where it belongs, in place of what was there."""
     target = output / written.name
     if target.is_dir():  # which cannot be replaced in one step

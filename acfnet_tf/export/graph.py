@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import sys
 import textwrap
 import warnings
 from collections.abc import Iterator
@@ -13,7 +11,9 @@ import keras
 import tensorflow as tf
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
-from acfnet_tf.errors import UserError
+from acfnet_tf.console import quiet
+from acfnet_tf.errors import UserError, needs_extra
+from acfnet_tf.heads import FINE, to_labels
 from acfnet_tf.inference.averaging import is_plain
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.layers.dilation import never_differentiated
@@ -31,16 +31,15 @@ def plain_forward(model: keras.Model) -> tf.types.experimental.ConcreteFunction:
     """One forward pass of a Keras model over whole images.
 
     Returns:
-        A function of (B, H, W, 3) uint8 → {"labels": (B, H, W) uint8, or uint16 above 256 classes; "logits":
-        (B, H, W, N) float32}, of the fine head.
+        A function of (B, H, W, 3) uint8 → {"labels": (B, H, W) as of `to_labels`; "logits": (B, H, W, N) float32}, of
+        the fine head.
     """
 
     @tf.function(input_signature=[IMAGES])
     def forward(images: tf.Tensor) -> dict[str, tf.Tensor]:
         with never_differentiated():
-            logits = tf.cast(model(tf.cast(images, tf.float32), training=False)["fine"], tf.float32)
-        label_type = tf.uint8 if logits.shape[-1] <= 256 else tf.uint16
-        return {"labels": tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32), label_type), "logits": logits}
+            logits = tf.cast(model(tf.cast(images, tf.float32), training=False)[FINE], tf.float32)
+        return {"labels": to_labels(logits), "logits": logits}
 
     return forward.get_concrete_function()
 
@@ -84,31 +83,10 @@ def conversion(what: str) -> Iterator[None]:
         UserError: what is inside failed, or needs a package that is not installed.
     """
     try:
-        with quiet():
+        with needs_extra("export", what), quiet(1, 2), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             yield
     except UserError:
         raise
-    except ModuleNotFoundError as error:
-        raise UserError(f'{what} needs more packages ({error.name}): pip install -e ".[export]"') from error
     except Exception as error:  # each converter has kinds of its own
         raise UserError(f"{what} failed: {textwrap.shorten(str(error), 600) or type(error).__name__}") from error
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Nothing reaches the terminal: neither from Python nor from C++, which writes to the file descriptors itself."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    kept = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
-    with open(os.devnull, "w", encoding="utf-8") as sink, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for descriptor in kept:
-            os.dup2(sink.fileno(), descriptor)
-        try:
-            yield
-        finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            for descriptor, copy in kept.items():
-                os.dup2(copy, descriptor)
-                os.close(copy)

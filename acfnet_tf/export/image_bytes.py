@@ -5,12 +5,14 @@ Part of the exported graph, so that a server needs nothing but TensorFlow to rea
 
 from __future__ import annotations
 
+import functools
+
 import tensorflow as tf
 
 from acfnet_tf.data.decoding import JPEG_START, decode_stored
 from acfnet_tf.data.reading import PNG_START
-from acfnet_tf.export.image_header import number, padded, starts
-from acfnet_tf.export.orientation import jpeg_exif, orientation, png_exif, turn_upright, webp_exif
+from acfnet_tf.export import image_header as header
+from acfnet_tf.export.image_header import number, starts
 
 _JPEG, _WEBP, _PNG, _BMP, _OTHER = range(5)
 
@@ -32,7 +34,7 @@ def decode_upright(content: tf.Tensor, max_pixels: int, name: tf.Tensor | str = 
     Raises:
         tf.errors.InvalidArgumentError: damaged, of another format, or too large; when the graph runs.
     """
-    data = padded(tf.io.decode_raw(content, tf.uint8))
+    data = header.padded(tf.io.decode_raw(content, tf.uint8))
     kind = _kind(data)
     height, width = tf.unstack(_stored_size(content, data, kind))
     unknown = tf.strings.join([name, " is no JPEG, PNG, WebP (not animated) or BMP (24 or 32 bits, not compressed)"])
@@ -46,12 +48,13 @@ def decode_upright(content: tf.Tensor, max_pixels: int, name: tf.Tensor | str = 
         lambda: tf.io.decode_image(content, channels=0, expand_animations=False)[..., :3],
         lambda: decode_stored(content),
     )
+    of_kind = {_JPEG: header.jpeg_exif, _PNG: header.png_exif, _WEBP: header.webp_exif}
     exif = tf.switch_case(
         kind,
-        {_JPEG: lambda: jpeg_exif(data), _PNG: lambda: png_exif(data), _WEBP: lambda: webp_exif(data)},
+        {value: functools.partial(read, data) for value, read in of_kind.items()},
         default=lambda: tf.zeros([0], tf.uint8),
     )
-    return turn_upright(tf.ensure_shape(image, (None, None, 3)), orientation(exif))
+    return header.turn_upright(tf.ensure_shape(image, (None, None, 3)), header.orientation(exif))
 
 
 def assert_fits(height: tf.Tensor, width: tf.Tensor, max_pixels: int, name: tf.Tensor | str) -> tf.Operation:
@@ -66,8 +69,8 @@ def _kind(data: tf.Tensor) -> tf.Tensor:
     webp = starts(data, 0, b"RIFF") & starts(data, 8, b"WEBP")
     animated = number(data, 20, 1) // 2 % 2 == 1
     still = starts(data, 12, b"VP8 ") | starts(data, 12, b"VP8L") | (starts(data, 12, b"VP8X") & ~animated)
-    header, bits, compression = (number(data, at, size, False) for at, size in ((14, 4), (28, 2), (30, 4)))
-    plain = (header >= 40) & ((bits == 24) | (bits == 32)) & (compression == 0)
+    size, bits, compression = (number(data, at, length, False) for at, length in ((14, 4), (28, 2), (30, 4)))
+    plain = (size >= 40) & ((bits == 24) | (bits == 32)) & (compression == 0)
     kind = tf.constant(_OTHER)
     for value, holds in {
         _JPEG: starts(data, 0, JPEG_START),

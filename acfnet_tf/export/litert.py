@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,6 @@ def write_litert(predictor: Predictor, file: Path, calibration: Sequence[np.ndar
     """Writes `frozen_forward` as a LiteRT file without custom or Flex operations; batch, height and width are free.
 
     Args:
-        predictor: evaluates whole images in one forward pass.
-        file: to write.
         calibration: real images (H, W, 3) uint8, of any sizes: convolutions are in int8 then, with the ranges that
             activations have on these images; inputs and outputs stay as they are.
 
@@ -37,6 +36,15 @@ def write_litert(predictor: Predictor, file: Path, calibration: Sequence[np.ndar
         converter = tf.lite.TFLiteConverter.from_concrete_functions([forward], tf.Module())
         content = _quantized(converter, calibration) if calibration else converter.convert()
     file.write_bytes(content)
+
+
+def open_litert(path: str) -> Callable[[np.ndarray], dict]:
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_path=path, num_threads=os.cpu_count())
+    interpreter.allocate_tensors()  # announces its threads in the terminal, hence here
+    runner = interpreter.get_signature_runner()
+    return lambda images: runner(images=images)
 
 
 def _quantized(converter: tf.lite.TFLiteConverter, calibration: Sequence[np.ndarray]) -> bytes:

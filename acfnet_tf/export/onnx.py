@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.export.graph import ENDPOINT, IMAGES, conversion, frozen_forward
@@ -38,6 +40,14 @@ def write_onnx(predictor: Predictor, file: Path, classes: ClassSet) -> None:
         onnx.helper.set_model_props(model, {**ENDPOINT, "classes": classes.to_json()})
         onnx.checker.check_model(model, full_check=True)
     file.write_bytes(model.SerializeToString())
+
+
+def open_onnx(path: str) -> Callable[[np.ndarray], dict]:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return lambda images: dict(zip(names, session.run(names, {"images": images}), strict=True))
 
 
 @contextlib.contextmanager

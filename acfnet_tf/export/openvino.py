@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+
+import numpy as np
 
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.export.graph import ENDPOINT, conversion, frozen_forward
@@ -14,11 +17,6 @@ def write_openvino(predictor: Predictor, file: Path, classes: ClassSet) -> None:
 
     Its runtime information under "acfnet_tf" is `ENDPOINT` and "classes", the JSON of a class file.
 
-    Args:
-        predictor: evaluates whole images in one forward pass.
-        file: NAME.xml.
-        classes: names, colours and ids.
-
     Raises:
         UserError: `predictor` does more than one forward pass, the network cannot be converted, or packages lack.
     """
@@ -28,4 +26,17 @@ def write_openvino(predictor: Predictor, file: Path, classes: ClassSet) -> None:
         model = openvino.convert_model(frozen_forward(predictor).get_concrete_function())
         for key, value in {**ENDPOINT, "classes": classes.to_json()}.items():
             model.set_rt_info(value, ["acfnet_tf", key])
+        file.parent.mkdir(exist_ok=True)
         openvino.save_model(model, file, compress_to_fp16=False)
+
+
+def open_openvino(path: str) -> Callable[[np.ndarray], dict]:
+    from acfnet_tf.inference.openvino import openvino
+
+    network = openvino.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+
+    def run(images: np.ndarray) -> dict[str, np.ndarray]:
+        found = network(images)
+        return {name: found[name] for name in ("labels", "logits")}
+
+    return run

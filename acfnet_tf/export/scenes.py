@@ -2,58 +2,32 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-
-import numpy as np
 
 from acfnet_tf.data.classes import ClassSet
-from acfnet_tf.data.reading import load_sample, read_image
 from acfnet_tf.data.sample import Sample
+from acfnet_tf.pictures import Picture, read_picture
 
 
-@dataclass(frozen=True)
-class Scene:
-    """An image (H, W, 3) uint8, and its labels (H, W) if it has a mask."""
-
-    name: str
-    image: np.ndarray
-    label: np.ndarray | None
-
-    @property
-    def size(self) -> str:
-        """Height×width."""
-        return "{}×{}".format(*self.image.shape[:2])
-
-    def cropped(self, height: int, width: int) -> Scene:
-        """Its upper left part, of at least a pixel."""
-        rows, columns = slice(max(1, height)), slice(max(1, width))
-        label = None if self.label is None else self.label[rows, columns]
-        return dataclasses.replace(self, image=self.image[rows, columns], label=label)
-
-
-def read_scenes(samples: Sequence[Sample], classes: ClassSet, max_pixels: int) -> Iterator[Scene]:
+def read_scenes(samples: Sequence[Sample], classes: ClassSet, max_pixels: int) -> Iterator[Picture]:
     """The scenes of some samples; what is above `max_pixels` is cropped.
 
     Raises:
         DataError: an image or a mask is bad.
     """
     for sample in samples:
-        if sample.label is None:
-            scene = Scene(sample.name, read_image(sample.image), None)
-        else:
-            scene = Scene(sample.name, *load_sample(sample, classes))
-        height, width = scene.image.shape[:2]
+        scene = read_picture(sample, classes)
+        height, width = scene.size
         side = min(1.0, (max_pixels / (height * width)) ** 0.5)
-        yield scene.cropped(int(side * height), int(side * width))
+        yield _cropped(scene, int(side * height), int(side * width))
 
 
-def at_two_sizes(scenes: Sequence[Scene]) -> list[Scene]:
+def at_two_sizes(scenes: Sequence[Picture]) -> list[Picture]:
     """Each scene as it is, and a part of it whose size is no multiple of the network's stride."""
-    heights_widths = [scene.image.shape[:2] for scene in scenes]
-    parts = [
-        scene.cropped(3 * height // 4 - 3, 3 * width // 4 - 3)
-        for scene, (height, width) in zip(scenes, heights_widths, strict=True)
-    ]
-    return [*scenes, *parts]
+    return [*scenes, *(_cropped(scene, *(3 * length // 4 - 3 for length in scene.size)) for scene in scenes)]
+
+
+def _cropped(scene: Picture, height: int, width: int) -> Picture:
+    """Its upper left part, of at least a pixel."""
+    part = slice(max(1, height)), slice(max(1, width))
+    return scene._replace(image=scene.image[part], label=None if scene.label is None else scene.label[part])

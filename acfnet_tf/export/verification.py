@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,16 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
-from acfnet_tf.data.reading import open_picture
 from acfnet_tf.errors import UserError
+from acfnet_tf.export.formats import Answer, open_file
 from acfnet_tf.export.graph import conversion, float32, plain_forward
-from acfnet_tf.export.runtimes import Run, open_runtime
-from acfnet_tf.export.scenes import Scene
+from acfnet_tf.export.signatures import FILES, IMAGE_BYTES, LABEL_PNG, PROBABILITIES, TENSORS
+from acfnet_tf.heads import FINE
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.metrics.confusion import ConfusionMatrix
-from acfnet_tf.tables import markdown_table, plain
+from acfnet_tf.pictures import Picture, decoded_labels, encoded
+from acfnet_tf.tables import markdown_table, percent, plain
 
 EQUAL_LABELS = 0.999
 """Least share of a scene's pixels."""
@@ -65,61 +64,53 @@ class Verification:
         """Markdown."""
         header = ("scene", "height×width", "equal labels", "largest difference", "of values up to")
         rows = [
-            (
-                plain(row.scene),
-                row.size,
-                f"{100 * row.equal:.3f} %",
-                f"{row.difference:.1e}",
-                f"{row.largest:.3g}",
-            )
+            (plain(row.scene), row.size, f"{percent(row.equal, 3)} %", f"{row.difference:.1e}", f"{row.largest:.3g}")
             for row in self.comparisons
         ]
         lines = markdown_table(header, rows)
         if self.miou:
-            before, after = (f"{100 * value:.2f}" for value in self.miou)
+            before, after = (percent(value, 2) for value in self.miou)
             lines += ["", f"mIoU over {self.miou_scenes} scenes: Keras model {before}, this file {after}."]
         return "\n".join(lines)
 
 
-def verify_saved_model(folder: Path, predictor: Predictor, scenes: Sequence[Scene]) -> Verification:
-    """Labels are those of serving_default, which is given PNG; probabilities those of predict_probabilities, or where
-    there is none the confidence of predict_tensor.
+def verify_saved_model(version: Path, name: str, predictor: Predictor, scenes: Sequence[Picture]) -> Verification:
+    """Compares the labels that `FILES` gives of PNGs, and the probabilities, or where there are none the confidence.
 
     Raises:
         UserError: a single label differs, a probability by more than `TOLERANCE`, or a confidence by more than a step.
     """
-    with conversion(f"loading {folder}"):
-        model = tf.saved_model.load(str(folder))  # signatures alone do not keep its variables
+    with conversion(f"loading {name}"):
+        model = tf.saved_model.load(str(version))  # signatures alone do not keep its variables
     signatures = model.signatures
-    exact = "predict_probabilities" in signatures
+    exact = PROBABILITIES in signatures
 
     def found(image: np.ndarray) -> dict[str, np.ndarray]:
-        (png,) = signatures["serving_default"](image_bytes=tf.constant([_png(image)]))["label_png_bytes"].numpy()
-        answer = signatures["predict_probabilities" if exact else "predict_tensor"](images=tf.constant(image[None]))
+        (png,) = signatures[FILES](**{IMAGE_BYTES: tf.constant([encoded(image)])})[LABEL_PNG].numpy()
+        answer = signatures[PROBABILITIES if exact else TENSORS](images=tf.constant(image[None]))
         values = answer["probabilities" if exact else "confidence"][0].numpy()
-        with open_picture(io.BytesIO(png)) as picture:
-            return {"labels": np.asarray(picture), "values": values if exact else values / 255}
+        return {"labels": decoded_labels(png), "values": values if exact else values / 255}
 
     def expected(image: np.ndarray) -> dict[str, np.ndarray]:
-        labels, values = (maps(image, ["fine"])["fine"] for maps in (predictor.labels, predictor.probabilities))
+        labels, values = (maps(image, [FINE])[FINE] for maps in (predictor.labels, predictor.probabilities))
         return {"labels": labels, "values": values if exact else np.round(255 * values.max(axis=-1)) / 255}
 
     tolerance = TOLERANCE if exact else CONFIDENCE_STEP
-    return Verification(_checked(folder, _compare(found, expected, scenes), equal=1.0, tolerance=tolerance))
+    return Verification(_checked(name, _compare(found, expected, scenes), equal=1.0, tolerance=tolerance))
 
 
-def verify_file(format: str, file: Path, predictor: Predictor, scenes: Sequence[Scene]) -> Verification:
+def verify_file(file_format: str, file: Path, predictor: Predictor, scenes: Sequence[Picture]) -> Verification:
     """Of a file in float32.
 
     Raises:
         UserError: less than `EQUAL_LABELS` are equal, or logits differ by more than `TOLERANCE`.
     """
-    comparisons = _compare(open_runtime(format, file), _keras(predictor, format), scenes)
-    return Verification(_checked(file, comparisons, EQUAL_LABELS))
+    comparisons = _compare(open_file(file_format, file), _keras(predictor, file_format), scenes)
+    return Verification(_checked(file.name, comparisons, EQUAL_LABELS))
 
 
 def verify_int8(
-    file: Path, predictor: Predictor, scenes: Sequence[Scene], masked: Iterable[Scene], ignore_label: int
+    file: Path, predictor: Predictor, scenes: Sequence[Picture], masked: Iterable[Picture], ignore_label: int
 ) -> Verification:
     """Of a LiteRT file in int8, whose labels may differ but whose mIoU may not fall.
 
@@ -127,14 +118,13 @@ def verify_int8(
         scenes: to compare logits and labels on, for information; but all must be finite.
         masked: to measure mIoU on; those without masks, or with nothing but ignored pixels, are left out, and without
             any nothing is measured.
-        ignore_label: of the masks.
 
     Raises:
         UserError: mIoU falls by more than `INT8_LOSS`, or a logit is not finite.
     """
-    before, after = _keras(predictor, "litert"), open_runtime("litert", file)
+    before, after = _keras(predictor, "litert"), open_file("litert", file)
     comparisons = _compare(after, before, scenes)
-    _checked(file, [row for row in comparisons if not row.is_finite()], equal=0.0)
+    _checked(file.name, [row for row in comparisons if not row.is_finite()], equal=0.0)
     matrices = [ConfusionMatrix(predictor.num_classes, ignore_label) for _ in range(2)]
     count = 0
     for scene in masked:
@@ -147,50 +137,47 @@ def verify_int8(
     keras_miou, miou = (matrix.mean_iou() for matrix in matrices)
     if not keras_miou - miou <= INT8_LOSS:
         raise UserError(
-            f"{file.name} was not kept: int8 lowers mIoU over {count} scenes from {100 * keras_miou:.2f} to"
-            f" {100 * miou:.2f}. Calibrate on more images like these, or export without int8"
+            f"{file.name} was not kept: int8 lowers mIoU over {count} scenes from {percent(keras_miou, 2)} to"
+            f" {percent(miou, 2)}. Calibrate on more images like these, or export without int8"
         )
     return Verification(comparisons, (keras_miou, miou), count)
 
 
-def _keras(predictor: Predictor, format: str) -> Run:
+def _keras(predictor: Predictor, file_format: str) -> Answer:
     """What a file is to say: a .keras file what the model says, others what it says in float32."""
-    forward = plain_forward(predictor.model if format == "keras" else float32(predictor.model))
+    forward = plain_forward(predictor.model if file_format == "keras" else float32(predictor.model))
     return lambda image: {name: values[0].numpy() for name, values in forward(tf.constant(image[None])).items()}
 
 
-def _compare(found: Run, expected: Run, scenes: Iterable[Scene]) -> list[Comparison]:
+def _compare(found: Answer, expected: Answer, scenes: Iterable[Picture]) -> list[Comparison]:
     comparisons = []
     for scene in scenes:
+        size = "{}×{}".format(*scene.size)
         ours, theirs = expected(scene.image), found(scene.image)
         if {name: values.shape for name, values in ours.items()} != {name: v.shape for name, v in theirs.items()}:
-            comparisons.append(Comparison(scene.name, scene.size, 0.0))
+            comparisons.append(Comparison(scene.name, size, 0.0))
             continue
         equal = float(np.mean(ours.pop("labels") == theirs.pop("labels")))
         ((name, values),) = ours.items()
         difference = float(np.abs(theirs[name] - values).max())
-        comparisons.append(Comparison(scene.name, scene.size, equal, difference, float(np.abs(values).max())))
+        comparisons.append(Comparison(scene.name, size, equal, difference, float(np.abs(values).max())))
     return comparisons
 
 
-def _checked(file: Path, comparisons: list[Comparison], equal: float, tolerance: float = TOLERANCE) -> list[Comparison]:
+def _checked(name: str, comparisons: list[Comparison], equal: float, tolerance: float = TOLERANCE) -> list[Comparison]:
     """Them, if all are good."""
     for row in comparisons:
+        if row.is_within(equal, tolerance):
+            continue
+        reason = (
+            f"it does not say what the Keras model says: on {row.scene} ({row.size}) {percent(row.equal, 3)} % of its"
+            f" labels are equal, {100 * equal:g} % should be, and values of up to {row.largest:.3g} differ by"
+            f" {row.difference:.2g}"
+        )
         if not math.isfinite(row.largest):
-            raise UserError(
-                f"{file.name} was not kept: the Keras model itself gives numbers that are not finite on {row.scene}"
-                f" ({row.size}). Its weights are of a training that went wrong; export those of an earlier checkpoint"
+            reason = (
+                f"the Keras model itself gives numbers that are not finite on {row.scene} ({row.size}). Its weights are"
+                " of a training that went wrong; export those of an earlier checkpoint"
             )
-        if not row.is_within(equal, tolerance):
-            raise UserError(
-                f"{file.name} was not kept, it does not say what the Keras model says: on {row.scene} ({row.size})"
-                f" {100 * row.equal:.3f} % of its labels are equal, {100 * equal:g} % should be,"
-                f" and values of up to {row.largest:.3g} differ by {row.difference:.2g}"
-            )
+        raise UserError(f"{name} was not kept: {reason}")
     return comparisons
-
-
-def _png(image: np.ndarray) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(image).save(stream, "PNG")
-    return stream.getvalue()

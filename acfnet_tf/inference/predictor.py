@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from acfnet_tf.config import EvaluationConfig
-from acfnet_tf.errors import UserError
+from acfnet_tf.errors import UserError, needs_extra
 from acfnet_tf.heads import FINE, heads_in, to_labels
 from acfnet_tf.inference.averaging import average, is_plain
 from acfnet_tf.inference.folding import fold_batch_norm
@@ -145,10 +145,8 @@ class Predictor:
 
 
 def _open_vino(model: keras.Model, runtime: Runtime) -> Callable[[tf.Tensor, tuple[str, ...]], Maps]:
-    try:
+    with needs_extra("export", "the runtime OpenVINO"):
         from acfnet_tf.inference.openvino import OpenVino
-    except ImportError as error:
-        raise UserError('the runtime OpenVINO needs more packages: pip install -e ".[export]"') from error
     return OpenVino(model, "bf16" if runtime == "openvino_bfloat16" else "f32")
 
 

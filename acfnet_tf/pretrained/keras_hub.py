@@ -10,7 +10,7 @@ import keras
 from acfnet_tf.backbones.keras_networks import IMAGENET_RGB
 from acfnet_tf.backbones.resnet import ARCHITECTURES
 from acfnet_tf.backbones.segformer import SEGFORMERS
-from acfnet_tf.errors import UserError, first_line
+from acfnet_tf.errors import UserError, first_line, needs_extra
 from acfnet_tf.pretrained.imagenet import impatient_network
 from acfnet_tf.pretrained.keras_resnet import resnet_from_keras
 from acfnet_tf.pretrained.pretrained import Pretrained
@@ -30,10 +30,8 @@ def from_keras_hub(preset: str, backbone: str) -> Pretrained:
     known = (*ARCHITECTURES, *SEGFORMERS)
     if backbone not in known:
         raise UserError(f"presets of keras_hub are for {', '.join(known)}, not for {backbone}")
-    try:
+    with needs_extra("keras_hub", f"keras_hub:{preset}"):
         import keras_hub
-    except ImportError as error:
-        raise UserError(f'keras_hub:{preset} needs more packages: pip install -e ".[keras_hub]"') from error
     try:
         with impatient_network():
             model = keras_hub.models.Backbone.from_preset(preset)

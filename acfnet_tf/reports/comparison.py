@@ -14,6 +14,7 @@ import numpy as np
 
 from acfnet_tf.errors import UserError
 from acfnet_tf.evaluation.evaluate import Evaluation
+from acfnet_tf.heads import heads_in
 from acfnet_tf.metrics.confusion import ious, mean_over_classes
 
 CONFIDENCE = 0.95
@@ -27,7 +28,6 @@ def compare(name: str, first: Evaluation, second: Evaluation, class_names: Seque
     Args:
         name: of the first run, the one that the second is compared with.
         first, second: of the same images in the same order.
-        class_names: (N,) in the order of the class indices.
 
     Returns:
         {"with": {"name": …}, "intervals": how they were made, "heads": {head: as `compare_head`}}.
@@ -35,7 +35,7 @@ def compare(name: str, first: Evaluation, second: Evaluation, class_names: Seque
     Raises:
         UserError: as `compare_head`.
     """
-    heads = sorted(first.matrices.keys() & second.matrices.keys())
+    heads = heads_in(first.matrices.keys() & second.matrices.keys())
     return {
         "with": {"name": name},
         "intervals": {"method": "paired bootstrap over images", "confidence": CONFIDENCE, "resamples": RESAMPLES},

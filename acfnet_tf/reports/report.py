@@ -20,11 +20,11 @@ from acfnet_tf.data.reading import read_size
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.evaluation.evaluate import Evaluation
 from acfnet_tf.files import write_atomically
+from acfnet_tf.heads import heads_in
 from acfnet_tf.metrics.boundary import BoundaryCounts
 from acfnet_tf.metrics.confusion import accuracy_of_images, iou_of_images, mean_over_classes
 from acfnet_tf.reports.report_text import report_text
 
-_HEADS = ("coarse", "fine")
 _PACKAGES = ("tensorflow", "keras", "numpy", "pillow")
 
 
@@ -56,7 +56,6 @@ def write_report(
     predicted) is null; in the Markdown file they are percent and "–".
 
     Args:
-        evaluation: what `evaluate` counted.
         model: what was evaluated and what ran it, such as "model.keras, run by tensorflow".
         initialization: what its training began with, such as "keras.applications resnet101 (imagenet)".
         class_names: (N,) in the order of the class indices.
@@ -72,7 +71,7 @@ def write_report(
         UserError: a file cannot be written.
     """
     folder = Path(folder)
-    heads = [head for head in _HEADS if head in evaluation.matrices]
+    heads = heads_in(evaluation.matrices)
     content = {
         "classes": list(class_names),
         "heads": {head: _result(evaluation, head, class_names) for head in heads},
@@ -103,9 +102,7 @@ def describe_inference(inference: EvaluationConfig) -> str:
 
 def _conditions(inference: EvaluationConfig, samples: Sequence[Sample], split: str, data: str) -> dict[str, Any]:
     """What the numbers depend on, by name."""
-    sizes: Counter[str] = Counter()
-    for sample in samples:
-        sizes["×".join(map(str, read_size(sample.image)))] += 1
+    sizes = Counter("{}×{}".format(*read_size(sample.image)) for sample in samples)
     versions = {"acfnet_tf": __version__, "python": platform.python_version()}
     versions |= {name: metadata.version(name) for name in _PACKAGES}
     return {
@@ -141,20 +138,13 @@ def _boundary_result(counts: BoundaryCounts, width: int, class_names: Sequence[s
 
 
 def _images(evaluation: Evaluation, heads: Sequence[str], samples: Sequence[Sample]) -> list[dict[str, Any]]:
-    """Of every image its name and the scores of each head."""
-    scores = {
-        head: zip(iou_of_images(evaluation.images[head]), accuracy_of_images(evaluation.images[head]), strict=True)
-        for head in heads
-    }
-    rows = zip(samples, *scores.values(), strict=True)
-    return [
-        {"name": sample.name}
-        | {
-            head: {"mean_iou": _or_none(iou), "pixel_accuracy": _or_none(accuracy)}
-            for head, (iou, accuracy) in zip(heads, row, strict=True)
-        }
-        for sample, *row in rows
-    ]
+    """The name of every image and its scores by each head."""
+    rows = [{"name": sample.name} for sample in samples]
+    for head in heads:
+        counts = evaluation.images[head]
+        for row, iou, accuracy in zip(rows, iou_of_images(counts), accuracy_of_images(counts), strict=True):
+            row[head] = {"mean_iou": _or_none(iou), "pixel_accuracy": _or_none(accuracy)}
+    return rows
 
 
 def _or_none(value: float) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from acfnet_tf.tables import markdown_table, percent, plain, points
@@ -11,12 +11,7 @@ _Content = Mapping[str, Any]
 
 
 def report_text(name: str, content: _Content) -> str:
-    """The text of `evaluation.md`.
-
-    Args:
-        name: of the run.
-        content: of `evaluation.json`.
-    """
+    """The text of `evaluation.md`, of the content of `evaluation.json`."""
     lines = [f"# Evaluation of {plain(name)}", "", "IoU in percent.", ""]
     lines += _scores(content["heads"])
     lines += _boundaries(content["heads"])
@@ -45,8 +40,7 @@ def _scores(heads: _Content) -> list[str]:
 
 
 def _boundaries(heads: _Content) -> list[str]:
-    widths = _widths(heads)
-    if not widths:
+    if not (widths := list(next(iter(heads.values()))["boundary"])):
         return []
     measures = {"boundary_iou": "Boundary IoU", "trimap_iou": "trimap IoU"}
     rows = [
@@ -99,7 +93,7 @@ def _conditions(content: _Content) -> list[str]:
         '- "–": the class neither occurs nor is predicted; it is left out of the mean. The rules are those of the',
         "  official Cityscapes evaluation.",
     ]
-    if _widths(heads):
+    if next(iter(heads.values()))["boundary"]:
         lines += [
             "- Near boundaries: a pixel is within d px where another label occurs at most d rows and d columns away.",
             "  Boundary IoU (Cheng et al., 2021): IoU of a class's pixels within d px in the truth and those within d",
@@ -107,7 +101,3 @@ def _conditions(content: _Content) -> list[str]:
             "  the truth. Ignored pixels and the frame of the image make no boundaries.",
         ]
     return lines
-
-
-def _widths(heads: _Content) -> Sequence[str]:
-    return list(next(iter(heads.values()))["boundary"])

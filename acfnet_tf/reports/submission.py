@@ -12,16 +12,17 @@ import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image
+import numpy as np
 
 from acfnet_tf.data.cityscapes import LABEL_IDS
 from acfnet_tf.data.reading import read_image
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.errors import UserError
-from acfnet_tf.files import replaced, write_errors
+from acfnet_tf.files import writing
+from acfnet_tf.inference.overlap import overlapped
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.paths import check_writable
-from acfnet_tf.progress import ProgressBar
+from acfnet_tf.pictures import encoded
 
 _NAME = re.compile(r"[^_]+_\d{6}_\d{6}")
 
@@ -58,14 +59,17 @@ def write_submission(
     for folder in (output_dir, target.parent) if archive else (output_dir,):
         check_writable(folder)
     files = []
-    for sample in ProgressBar(samples, "Predicting", unit="image", disable=not progress):
-        file = output_dir / f"{sample.name}_labelIds.png"
-        labels = LABEL_IDS[predictor(read_image(sample.image))]
-        with write_errors(file), replaced(file) as partial:
-            Image.fromarray(labels).save(partial)
-        files.append(file)
+
+    def finish(sample: Sample, _: np.ndarray, labels: np.ndarray) -> None:
+        files.append(output_dir / f"{sample.name}_labelIds.png")
+        with writing(files[-1]) as partial:
+            partial.write_bytes(encoded(LABEL_IDS[labels]))
+
+    overlapped(
+        samples, lambda sample: read_image(sample.image), predictor, finish, title="Predicting", progress=progress
+    )
     if archive:
-        with write_errors(target), replaced(target) as partial, zipfile.ZipFile(partial, "w") as archive_file:
+        with writing(target) as partial, zipfile.ZipFile(partial, "w") as archive_file:
             for file in files:
                 archive_file.write(file, file.name)
     return files

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import Protocol
 from urllib.parse import quote
 
 import tensorflow as tf
 
-from acfnet_tf.errors import UserError
+from acfnet_tf.errors import UserError, needs_extra
+from acfnet_tf.export.signatures import FILES, IMAGE_BYTES, LABEL_PNG
 
-_OUTPUT = "label_png_bytes"
 _CODES = {
     400: "INVALID_ARGUMENT",
     404: "NOT_FOUND",
@@ -25,32 +24,38 @@ _CODES = {
 }
 
 
-class Failure(Exception):
+_REFUSED = ("INVALID_ARGUMENT", "RESOURCE_EXHAUSTED")
+_ADVICE = {
+    "DEADLINE_EXCEEDED": "Give it more time (timeout), or send fewer or smaller images at once.",
+    "NOT_FOUND": "Give the name, and the version if any, under which it is served (model, version).",
+    "UNAVAILABLE": "Is the server up, and is this the right port? REST is http://HOST:8501, gRPC is HOST:8500.",
+}
+
+
+class ServingError(UserError):
+    """The server is not there, or does not answer as it should."""
+
+
+class RefusedError(ServingError):
+    """The server is well, but does not accept this image: damaged, too large, …"""
+
+
+def _failure(address: str, code: str, message: str) -> ServingError:
     """What went wrong, in gRPC's words whatever the protocol."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(code, message)
-        self.code, self.message = code, " ".join(message.split()).rstrip(".")[:500]
-
-
-class Channel(Protocol):
-    """A connection to one model; threads may share it."""
-
-    def predict(self, images: list[bytes]) -> list[bytes]:
-        """Encoded images → PNG of the labels of each. Raises `Failure`."""
-
-    def close(self) -> None: ...
+    kind = RefusedError if code in _REFUSED else ServingError
+    words = " ".join(message.split()).rstrip(".")[:500]
+    return kind(f"{address}: {code}: {words}. {_ADVICE.get(code, '')}".rstrip())
 
 
 class RestChannel:
-    """JSON over HTTP. Arguments as in `Client`."""
+    """JSON over HTTP. The arguments are those of `Client`; threads may share a channel."""
 
     def __init__(
         self, scheme: str, host: str, model: str, version: int | str | None, timeout: float, retries: int
     ) -> None:
         import urllib3  # TensorFlow's own requirements bring it
 
-        self._errors = urllib3.exceptions
+        self._address, self._errors = f"{scheme}://{host}", urllib3.exceptions
         kind = "versions" if isinstance(version, int) else "labels"
         which = "" if version is None else f"/{kind}/{quote(str(version), safe='')}"
         self._url = f"{scheme}://{host.rstrip('/')}/v1/models/{quote(model, safe='')}{which}:predict"
@@ -68,40 +73,39 @@ class RestChannel:
         self._pool = urllib3.PoolManager(maxsize=32, block=True, timeout=seconds, retries=retry)
 
     def predict(self, images: list[bytes]) -> list[bytes]:
-        body = {"inputs": {"image_bytes": [{"b64": base64.b64encode(image).decode()} for image in images]}}
+        """Encoded images → PNG of the labels of each. Raises ServingError, or its kind RefusedError."""
+        body = {"inputs": {IMAGE_BYTES: [{"b64": base64.b64encode(image).decode()} for image in images]}}
         try:
             response = self._pool.request("POST", self._url, json=body)
         except self._errors.ReadTimeoutError as error:
-            raise Failure("DEADLINE_EXCEEDED", "no answer in time") from error
+            raise _failure(self._address, "DEADLINE_EXCEEDED", "no answer in time") from error
         except self._errors.HTTPError as error:
-            raise Failure("UNAVAILABLE", f"{getattr(error, 'reason', None) or error}") from error
+            raise _failure(self._address, "UNAVAILABLE", f"{getattr(error, 'reason', None) or error}") from error
         try:
             answer = json.loads(response.data)
             if response.status == 200:
-                return [base64.b64decode(each["b64"]) for each in answer["outputs"][_OUTPUT]]
+                return [base64.b64decode(each["b64"]) for each in answer["outputs"][LABEL_PNG]]
             message = answer["error"]
         except (ValueError, KeyError, TypeError):
             message = f"HTTP status {response.status}, and no answer of a model server with this signature"
-        raise Failure(_CODES.get(response.status, "UNKNOWN"), message)
+        raise _failure(self._address, _CODES.get(response.status, "UNKNOWN"), message)
 
     def close(self) -> None:
         self._pool.clear()
 
 
 class GrpcChannel:
-    """gRPC. Arguments as in `Client`."""
+    """gRPC, with the same methods."""
 
     def __init__(
         self, scheme: str, host: str, model: str, version: int | str | None, timeout: float, retries: int
     ) -> None:
-        try:
+        with needs_extra("serving", "gRPC, unlike REST,"):
             import grpc
             from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_service_pb2_grpc
-        except ImportError as error:
-            raise UserError('gRPC needs more packages: pip install -e ".[serving]". REST does not.') from error
-        self._error, self._timeout = grpc.RpcError, timeout
+        self._address, self._error, self._timeout = f"{scheme}://{host}", grpc.RpcError, timeout
         self._request = predict_pb2.PredictRequest
-        self._model = model_pb2.ModelSpec(name=model, signature_name="serving_default")
+        self._model = model_pb2.ModelSpec(name=model, signature_name=FILES)
         if isinstance(version, int):
             self._model.version.value = version
         elif version is not None:
@@ -114,12 +118,12 @@ class GrpcChannel:
         self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
 
     def predict(self, images: list[bytes]) -> list[bytes]:
-        inputs = {"image_bytes": tf.make_tensor_proto(images, tf.string)}
-        request = self._request(model_spec=self._model, inputs=inputs, output_filter=[_OUTPUT])
+        inputs = {IMAGE_BYTES: tf.make_tensor_proto(images, tf.string)}
+        request = self._request(model_spec=self._model, inputs=inputs, output_filter=[LABEL_PNG])
         try:
-            return list(self._stub.Predict(request, timeout=self._timeout).outputs[_OUTPUT].string_val)
+            return list(self._stub.Predict(request, timeout=self._timeout).outputs[LABEL_PNG].string_val)
         except self._error as error:
-            raise Failure(error.code().name, error.details() or "no details") from error
+            raise _failure(self._address, error.code().name, error.details() or "no details") from error
 
     def close(self) -> None:
         self._channel.close()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable
@@ -18,22 +19,25 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from PIL import Image
 
 from acfnet_tf.config import Threads
 from acfnet_tf.console import console
 from acfnet_tf.errors import DataError, UserError
-from acfnet_tf.files import replaced, write_errors
-from acfnet_tf.label_files import plan, some_failed
+from acfnet_tf.failures import Failures
+from acfnet_tf.files import writing
+from acfnet_tf.label_files import label_files, plan
 from acfnet_tf.paths import check_writable
+from acfnet_tf.pictures import encoded
 from acfnet_tf.progress import ProgressBar
-from acfnet_tf.serving.connection import Client, RefusedError
+from acfnet_tf.serving.channels import RefusedError
+from acfnet_tf.serving.connection import Client
 from acfnet_tf.settings import Range, flag
+from acfnet_tf.signals import exit_status
 
 
 def segment_files(
     client: Callable[[Path], np.ndarray],
-    input: str | Path,
+    source: str | Path,
     output_dir: str | Path,
     parallel: int = 8,
     progress: bool = True,
@@ -45,50 +49,47 @@ def segment_files(
 
     Args:
         client: gives the labels (H, W) of an image file, from several threads at a time, such as `Client`.
-        input: an image file or a folder.
-        output_dir: made if needed; not the input's own folder.
+        output_dir: not the images' own folder.
         parallel: how many requests are under way at a time.
 
     Returns:
         The index files, in the order of the images' names.
 
     Raises:
-        UserError: nothing to do; the folder cannot be written; the server failed, and what was done until then is kept;
-            or (after all others are done) some images could not be read, were refused, or their files could not be
-            written: they are listed.
+        UserError: there is nothing to do, the folder cannot be written, or the server failed, and what was done until
+            then is kept; or, when all others are done, some images could not be read, were refused, or their files
+            could not be written.
     """
-    images, stems = zip(*plan(Path(input), Path(output_dir)), strict=True)
-    folder = check_writable(Path(output_dir))
-    files = [folder / stem.with_name(stem.name + ".png") for stem in stems]
-    failed = threading.Event()
+    planned, folder = plan(Path(source), Path(output_dir)), check_writable(Path(output_dir))
+    files = [folder / label_files(stem)[0] for _, stem in planned]
+    failures, failed = Failures(), threading.Event()
 
-    def segment(image: Path, file: Path) -> str | None:
+    def segment(image: Path, file: Path) -> UserError | None:
         """Writes the labels, or says what is wrong with the image."""
         if failed.is_set():
             return None
         try:
             labels = client(image)
         except (DataError, RefusedError) as error:
-            return str(error) if str(image) in str(error) else f"{image}: {error}"
+            return error if str(image) in str(error) else type(error)(f"{image}: {error}")
         except Exception:
             failed.set()  # the other images would fail too
             raise
         try:
-            with write_errors(file), replaced(file) as partial:
-                Image.fromarray(labels).save(partial)
+            with writing(file) as partial:
+                partial.write_bytes(encoded(labels))
         except UserError as error:
-            return str(error)
+            return error
         return None
 
     pool = ThreadPoolExecutor(parallel)
     try:
-        results = pool.map(segment, images, files)
-        faults = list(ProgressBar(results, "Segmenting", len(images), unit="image", disable=not progress))
+        results = pool.map(segment, [image for image, _ in planned], files)
+        results = ProgressBar(results, "Segmenting", len(files), unit="image", disable=not progress)
+        failures.errors += filter(None, results)
     finally:
         pool.shutdown(cancel_futures=True)  # after Ctrl-C: what is under way is finished, the rest dropped
-    bad = [fault for fault in faults if fault]
-    if bad:
-        raise some_failed(bad, len(images))
+    failures.raise_any(len(files))
     return files
 
 
@@ -122,7 +123,7 @@ def main() -> None:
     except UserError as error:
         sys.exit(f"Error: {error}")
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(exit_status(signal.SIGINT))
     print(f"{len(files)} label images in {output}")
 
 

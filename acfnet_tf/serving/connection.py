@@ -2,36 +2,20 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
-from typing import Literal, overload
+from typing import Literal
 from urllib.parse import urlsplit
 
 import numpy as np
-from PIL import Image
 
-from acfnet_tf.data.reading import PNG_START, image_of, open_picture
+from acfnet_tf.data.reading import PNG_START, image_of
 from acfnet_tf.data.sample import read_bytes
 from acfnet_tf.errors import UserError
-from acfnet_tf.serving.channels import Channel, Failure, GrpcChannel, RestChannel
+from acfnet_tf.pictures import decoded_labels, encoded
+from acfnet_tf.serving.channels import GrpcChannel, RestChannel
 
 ImageSource = np.ndarray | str | Path | bytes
 """(H, W, 3) uint8 RGB; or a file, or the bytes of one, in any format that Pillow reads."""
-
-_REFUSED = ("INVALID_ARGUMENT", "RESOURCE_EXHAUSTED")
-_ADVICE = {
-    "DEADLINE_EXCEEDED": "Give it more time (timeout), or send fewer or smaller images at once.",
-    "NOT_FOUND": "Give the name, and the version if any, under which it is served (model, version).",
-    "UNAVAILABLE": "Is the server up, and is this the right port? REST is http://HOST:8501, gRPC is HOST:8500.",
-}
-
-
-class ServingError(UserError):
-    """The server is not there, or does not answer as it should."""
-
-
-class RefusedError(ServingError):
-    """The server is well, but does not accept this image: damaged, too large, …"""
 
 
 class Client:
@@ -75,20 +59,10 @@ class Client:
             raise UserError(f"address {address!r}: expected http://HOST:PORT (REST) or HOST:PORT (gRPC)")
         if protocol not in (None, "rest" if kinds[scheme] is RestChannel else "grpc"):
             raise UserError(f"address {address!r} is not for protocol {protocol!r}")
-        self._address = address
-        self._channel: Channel = kinds[scheme](scheme, host, model, version, timeout, retries)
-
-    @overload
-    def __call__(self, image: ImageSource) -> np.ndarray: ...
-
-    @overload
-    def __call__(self, image: list[ImageSource]) -> list[np.ndarray]: ...
+        self._channel = kinds[scheme](scheme, host, model, version, timeout, retries)
 
     def __call__(self, image: ImageSource | list[ImageSource]) -> np.ndarray | list[np.ndarray]:
         """Class indices of one image, or of a list of images of any sizes in one request.
-
-        Args:
-            image: (H, W, 3) uint8 RGB, or a file, or its bytes, in any format that Pillow reads; or a list of these.
 
         Returns:
             (H, W) uint8, uint16 for more than 256 classes; a list of them for a list. Images with an EXIF orientation
@@ -104,13 +78,7 @@ class Client:
             return self([image])[0]
         if not image:
             return []
-        try:
-            answers = self._channel.predict([_encode(each) for each in image])
-        except Failure as failure:
-            kind = RefusedError if failure.code in _REFUSED else ServingError
-            advice = _ADVICE.get(failure.code, "")
-            raise kind(f"{self._address}: {failure.code}: {failure.message}. {advice}".rstrip()) from failure
-        return [_decode(answer) for answer in answers]
+        return [decoded_labels(answer) for answer in self._channel.predict([_encode(each) for each in image])]
 
     def close(self) -> None:
         """Closes the connections."""
@@ -136,21 +104,7 @@ def _encode(image: ImageSource) -> bytes:
     if isinstance(image, np.ndarray):
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
             raise ValueError(f"expected an RGB image (H, W, 3) uint8, not {image.shape} {image.dtype}")
-        return _png(image)
+        return encoded(image, compress_level=1)
     source, content = ("the image", image) if isinstance(image, bytes) else (image, read_bytes(image))
     is_common = content.startswith((PNG_START, b"\xff\xd8\xff"))
-    return content if is_common else _png(image_of(content, source))
-
-
-def _png(image: np.ndarray) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "PNG", compress_level=1)
-    return file.getvalue()
-
-
-def _decode(png: bytes) -> np.ndarray:
-    with open_picture(io.BytesIO(png)) as image:
-        labels = np.asarray(image)
-    return (
-        labels if labels.dtype == np.uint8 else labels.astype(np.uint16)
-    )  # some versions of Pillow read 16 bits as 32
+    return content if is_common else encoded(image_of(content, source), compress_level=1)

@@ -282,7 +282,7 @@ class _Training:
         raise Stopped(
             f"{name}: stopped after step {self.step}, with a checkpoint in {self.folder.path}. "
             "The same command continues there.",
-            128 + int(number),
+            int(number),
         )
 
     def _say(self, text: str) -> None:

@@ -15,8 +15,8 @@ import tensorflow as tf
 from acfnet_tf.errors import ConfigError, Stopped
 from acfnet_tf.replicas import replica_sum
 
-LOST = 128 + signal.SIGTERM
-"""Exit status where the other workers are gone or not there yet: a restart may mend it."""
+LOST = signal.SIGTERM
+"""Where the other workers are gone or not there yet, training ends as by this signal: a restart may mend it."""
 
 
 class Workers:

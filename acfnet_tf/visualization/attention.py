@@ -15,8 +15,12 @@ from matplotlib.ticker import PercentFormatter
 
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.errors import UserError
-from acfnet_tf.visualization.figure import Picture, Run, class_name, mark, show_image, show_map, styled
+from acfnet_tf.heads import COARSE, FINE
+from acfnet_tf.pictures import Picture
+from acfnet_tf.tables import percent
+from acfnet_tf.visualization import panels
 from acfnet_tf.visualization.inspection import Inspection, inspector_of
+from acfnet_tf.visualization.panels import Run
 
 _WIDTH, _COLORBAR_WIDTH = 8.4, 0.7
 """Inches of all maps in a row, and of the colour bar beside them."""
@@ -31,7 +35,7 @@ _LEAST_BAR, _LEAST_MAP = 0.005, 0.05
 
 
 class _Bars(NamedTuple):
-    """What is drawn at a pixel: of each bar the name, the colour, the share of the center, and the fine head's."""
+    """What is drawn at a pixel: of each bar its name and colour, the share of the center, and that of the fine head."""
 
     title: str
     names: list[str]
@@ -40,7 +44,7 @@ class _Bars(NamedTuple):
     fine: np.ndarray
 
 
-@styled
+@panels.styled
 def draw_attention(
     run: Run, picture: Picture, pixels: Sequence[tuple[int, int]], shown: Sequence[int] | None, classes: ClassSet
 ) -> Figure:
@@ -51,11 +55,9 @@ def draw_attention(
     maps of the shares. At every position the shares of all classes add up to 100 %.
 
     Args:
-        run: an ACF run.
         pixels: (x, y) of bars, those of the nearest position of the feature map; none: only the maps are drawn.
         shown: classes of the maps; None: those of which some position receives more than 5 %, at most 12, the ones
             with the largest sum first.
-        classes: of the model.
 
     Raises:
         UserError: the model has no class centers, gives them to all pixels alike, or is no ACFNet.
@@ -64,14 +66,14 @@ def draw_attention(
     if not inspection.attends:
         problem = "has no class centers" if inspection.centers is None else "gives all pixels the same class centers"
         raise UserError(f"{run.name} {problem}: attention exists in ACF runs, such as those of --experiment=acf_aspp")
-    shown = _most_attended(inspection.probabilities["coarse"]) if shown is None else shown
-    aspect = min(max(picture.image.shape[0] / picture.image.shape[1], 0.2), 5)
-    widest = 4 if aspect <= 1 else 6  # maps in a row
+    shown = _most_attended(inspection.probabilities[COARSE]) if shown is None else shown
+    aspect = min(max(picture.size[0] / picture.size[1], 0.2), 5)
+    widest = 4 if aspect <= 1 else 6
     columns = widest if pixels else min(widest, len(shown))
     map_width = _WIDTH / widest
     maps_height = math.ceil(len(shown) / columns) * (map_width * aspect + _TITLE)
     if not pixels:
-        figure = _figure(columns * map_width, maps_height)
+        figure = panels.close_together(columns * map_width + _COLORBAR_WIDTH, maps_height)
         _draw_maps(figure, inspection, shown, columns, map_width, classes)
         return figure
 
@@ -82,24 +84,18 @@ def draw_attention(
     slots = [max(slots[start : start + tile_columns]) for start in range(0, len(slots), tile_columns)]
     heights = [_HEAD + count * _BAR for count in slots]
     heights[0] = max(heights[0], min(max(_WIDTH / tile_columns * aspect, _IMAGE_HEIGHT[0]), _IMAGE_HEIGHT[1]))
-    figure = _figure(_WIDTH, sum(heights) + maps_height)
+    figure = panels.close_together(_WIDTH + _COLORBAR_WIDTH, sum(heights) + maps_height)
     above, below = figure.subfigures(2, 1, height_ratios=[sum(heights), maps_height])
     grid = above.add_gridspec(len(heights), tile_columns, height_ratios=heights)
     image_axes = above.add_subplot(grid[0, 0], anchor="NW")
-    show_image(image_axes, picture.image)
+    panels.show_image(image_axes, picture.image)
     for number, (pixel, entry) in enumerate(zip(pixels, bars, strict=True), start=1):
-        mark(image_axes, pixel)
+        panels.mark(image_axes, pixel)
         _write_number(image_axes, pixel, number, inspection.size)
         row, column = divmod(number, tile_columns)
         tile = grid[row, column].subgridspec(1, 2)
         _draw_bars([above.add_subplot(half) for half in tile], entry, (heights[row] - _HEAD) / _BAR)
     _draw_maps(below, inspection, shown, columns, map_width, classes)
-    return figure
-
-
-def _figure(maps_width: float, height: float) -> Figure:
-    figure = Figure((maps_width + _COLORBAR_WIDTH, height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
     return figure
 
 
@@ -111,11 +107,11 @@ def _most_attended(shares: np.ndarray) -> list[int]:
 
 def _bars(inspection: Inspection, pixel: tuple[int, int], number: int, classes: ClassSet) -> _Bars:
     """The classes with the largest shares, those that receive more first; then the sum of the others, if any."""
-    attention, fine = (inspection.probabilities[head][inspection.cell(pixel)] for head in ("coarse", "fine"))
+    attention, fine = (inspection.probabilities[head][inspection.cell(pixel)] for head in (COARSE, FINE))
     larger = np.maximum(attention, fine)
     named = [label for label in np.argsort(-larger, kind="stable")[:_BARS].tolist() if larger[label] >= _LEAST_BAR]
     named.sort(key=lambda label: -attention[label])
-    names = [class_name(classes, label, 20) for label in named]
+    names = [panels.class_name(classes, label, 20) for label in named]
     colors = [np.divide(classes.colors[label], 255) for label in named]
     attention, fine = ([*values[named], max(0.0, 1 - values[named].sum())] for values in (attention, fine))
     if len(named) == len(classes):
@@ -128,10 +124,10 @@ def _bars(inspection: Inspection, pixel: tuple[int, int], number: int, classes: 
 def _draw_bars(pair: Sequence[Axes], bars: _Bars, slots: float) -> None:
     """Shares of class centers on the left, probabilities of the fine head on the right; `slots` bars fit."""
     places = range(len(bars.names))
-    halves = ((bars.attention, f"{bars.title}\nattention"), (bars.fine, "\nfine head"))
+    halves = ((bars.attention, f"{bars.title}\nattention"), (bars.fine, f"\n{FINE} head"))
     for axes, (values, title) in zip(pair, halves, strict=True):
         drawn = axes.barh(places, values, color=bars.colors, edgecolor="black", linewidth=0.5)
-        axes.bar_label(drawn, [f"{100 * value:.1f} %" for value in values], padding=2, fontsize=7)
+        axes.bar_label(drawn, [f"{percent(value)} %" for value in values], padding=2, fontsize=7)
         axes.set_title(title, loc="left")
         axes.set(xlim=(0, 1.5), ylim=(slots - 0.5, -0.5), xticks=[], yticks=[])
         axes.spines[:].set_visible(False)
@@ -152,31 +148,16 @@ def _draw_maps(
     drawn = []
     for place, label in enumerate(shown):
         axes = figure.add_subplot(grid[divmod(place, columns)])
-        title = textwrap.fill(class_name(classes, label, 32), int(13 * width))
-        shares = inspection.probabilities["coarse"][..., label]
-        drawn.append(show_map(axes, shares, inspection.size, inspection.grid, title, vmin=0, vmax=1))
-    figure.colorbar(
-        drawn[0],
-        ax=[image.axes for image in drawn],
-        label="attention",
-        format=PercentFormatter(1, symbol=" %"),
-        fraction=0.03,
-        pad=0.01,
-        aspect=25,
-    )
+        title = textwrap.fill(panels.class_name(classes, label, 32), int(13 * width))
+        shares = inspection.probabilities[COARSE][..., label]
+        drawn.append(panels.show_map(axes, shares, inspection.size, inspection.grid, title, vmin=0, vmax=1))
+    style = {"format": PercentFormatter(1, symbol=" %"), "fraction": 0.03, "pad": 0.01, "aspect": 25}
+    figure.colorbar(drawn[0], ax=[image.axes for image in drawn], label="attention", **style)
 
 
 def _write_number(axes: Axes, pixel: tuple[int, int], number: int, size: tuple[int, int]) -> None:
     """Beside the cross, towards the middle of the image."""
     (x, y), (height, width) = pixel, size
-    axes.annotate(
-        str(number),
-        pixel,
-        (8 if x < width / 2 else -8, -8 if y < height / 2 else 8),
-        textcoords="offset points",
-        ha="center",
-        va="center",
-        color="white",
-        fontweight="bold",
-        path_effects=[withStroke(linewidth=2, foreground="black")],
-    )
+    aside = (8 if x < width / 2 else -8, -8 if y < height / 2 else 8)
+    style = {"color": "white", "fontweight": "bold", "path_effects": [withStroke(linewidth=2, foreground="black")]}
+    axes.annotate(str(number), pixel, aside, textcoords="offset points", ha="center", va="center", **style)

@@ -67,9 +67,9 @@ def balanced_choice(labels: np.ndarray, limit: int) -> np.ndarray:
     """
     places = sorted((np.flatnonzero(labels == label) for label in np.unique(labels)), key=len)
     chosen = []
-    for done, own in enumerate(places):
-        count = min(len(own), (limit - sum(map(len, chosen))) // (len(places) - done))
-        chosen.append(own[np.linspace(0, len(own) - 1, count).round().astype(int)])
+    for done, of_class in enumerate(places):
+        count = min(len(of_class), (limit - sum(map(len, chosen))) // (len(places) - done))
+        chosen.append(of_class[np.linspace(0, len(of_class) - 1, count).round().astype(int)])
     return np.sort(np.concatenate(chosen)) if chosen else np.empty(0, int)
 
 
@@ -101,58 +101,21 @@ def nearer_to_own(features: np.ndarray, centers: np.ndarray, labels: np.ndarray,
     return float((np.sum(features * (centers[labels] - centers[wrong]), axis=-1) > 0).mean())
 
 
-class CenterVariation:
-    """Gathers class centers of images one after the other; keeps a few vectors for each class of an image.
+def center_similarities(centers: np.ndarray, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How like its center a class looks: in its own image, and if the center is taken from all other images.
 
     Args:
-        num_classes: N.
+        centers: (images, N, C'), Eq. 2; nan where a class is not present.
+        directions: (images, N, C'), the mean of the unit features of a class's pixels; nan where it has none.
 
-    Attributes:
-        centers: of every image: {class: (C',)}, the centers of its present classes (Eq. 2).
+    Returns:
+        same and others, each (images, N): the mean, over the pixels of a class in an image, of the cosine similarity
+        between their features and the class's center of this image; and the mean of its centers in the other images.
+        nan where the class is not in the image, or in no other one.
     """
-
-    def __init__(self, num_classes: int) -> None:
-        self.num_classes = num_classes
-        self.centers: list[dict[int, np.ndarray]] = []
-        self._directions: list[dict[int, np.ndarray]] = []  # mean of the unit features of the class's pixels
-
-    def add(self, features: np.ndarray, centers: np.ndarray, present: np.ndarray, labels: np.ndarray) -> None:
-        """One image.
-
-        Args:
-            features: (h, w, C'), F' of Eq. 2.
-            centers: (N, C').
-            present: (K,) classes.
-            labels: (h, w); those that are no class do not count.
-        """
-        self.centers.append({int(label): np.float32(centers[label]) for label in present})
-        directions = unit_length(features)
-        self._directions.append(
-            {
-                int(label): directions[labels == label].mean(axis=0, dtype=np.float32)
-                for label in present
-                if (labels == label).any()
-            }
-        )
-
-    def similarities(self) -> tuple[np.ndarray, np.ndarray]:
-        """How like its center a class looks: in its own image, and if the center is taken from all other images.
-
-        Returns:
-            own and others, each (images, N): the mean, over the pixels of a class in an image, of the cosine similarity
-            between their features and the class's center of this image; and the mean of its centers in the other
-            images. nan where the class is not in the image, or in no other one.
-        """
-        own, others = np.full((2, len(self.centers), self.num_classes), np.nan)
-        for label in range(self.num_classes):
-            having = [image for image, centers in enumerate(self.centers) if label in centers]
-            if len(having) < 2:
-                continue
-            total = sum(self.centers[image][label] for image in having)
-            for image in having:
-                if label in self._directions[image]:
-                    center, direction = self.centers[image][label], self._directions[image][label]
-                    own[image, label] = direction @ unit_length(center)
-                    # Cosine similarity is blind to length: the sum of the others points where their mean does.
-                    others[image, label] = direction @ unit_length(total - center)
-        return own, others
+    # Cosine similarity is blind to length: the sum of the others points where their mean does.
+    rest = np.nansum(centers, axis=0) - centers
+    same, others = (np.einsum("inc,inc->in", directions, unit_length(each)) for each in (centers, rest))
+    alone = np.isfinite(centers[..., 0]).sum(axis=0) < 2
+    same[:, alone] = others[:, alone] = np.nan
+    return same, others

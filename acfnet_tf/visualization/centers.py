@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,30 +12,38 @@ from matplotlib.lines import Line2D
 
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.errors import UserError
-from acfnet_tf.visualization.center_statistics import (
-    CenterVariation,
-    balanced_choice,
-    labels_of_cells,
-    nearer_to_own,
-    present_classes,
-    scatter_ratio,
-)
+from acfnet_tf.heads import COARSE, FINE
+from acfnet_tf.pictures import Picture
+from acfnet_tf.visualization import center_statistics as statistics
+from acfnet_tf.visualization import panels
 from acfnet_tf.visualization.feature_scatter import CROSS, Cloud, draw_cloud, name_marked, short_names
-from acfnet_tf.visualization.figure import Picture, Run, class_legend, shorten, show_image, show_labels, styled
-from acfnet_tf.visualization.inspection import Inspection, Inspector, inspector_of, unit_length
+from acfnet_tf.visualization.inspection import Inspection, inspector_of, unit_length
+from acfnet_tf.visualization.panels import Run
 
 MAX_POINTS = 2000
 MAX_CLASSES = 40
 """Of more classes than these, the figures show the largest."""
 _NUMBERED = 20
 """Similarities stand in the matrix as numbers up to so many classes."""
-_OWN, _OTHERS = "#009E73", "#BBBBBB"
+_SAME, _OTHERS = "#009E73", "#BBBBBB"
 """Okabe and Ito's green, darker than the grey for everybody."""
 _WIDTH, _HEIGHT = 7.2, 6.4
 """Inches: both columns of a paper; without the legend."""
 
 
-@styled
+class ImageCenters(NamedTuple):
+    """What is kept of an image to compare its class centers with those of others; nan where there is nothing.
+
+    Attributes:
+        centers: (N, C'), Eq. 2, of the classes that are present.
+        directions: (N, C'), of these the mean of the unit features F' of a class's pixels.
+    """
+
+    centers: np.ndarray
+    directions: np.ndarray
+
+
+@panels.styled
 def draw_centers(run: Run, picture: Picture, classes: ClassSet) -> Figure:
     """Of one image: segmentation, how alike its class centers are, and its features around them.
 
@@ -47,15 +56,14 @@ def draw_centers(run: Run, picture: Picture, classes: ClassSet) -> Figure:
     Raises:
         UserError: the model has no class centers.
     """
-    found = _inspector(run)(picture.image)
-    coarse = found.probabilities["coarse"]
-    present = present_classes(coarse)
+    found = _inspect(run, picture)
+    coarse = found.probabilities[COARSE]
+    present = statistics.present_classes(coarse)
     shown = _largest(present, coarse.sum(axis=(0, 1)))
     labels, known = _labels(found, picture, len(classes))
     clouds = _clouds(found, labels, known, shown, len(classes))
 
-    figure = Figure((_WIDTH, _HEIGHT), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.04, h_pad=0.04, wspace=0.02, hspace=0.02)
+    figure = panels.close_together(_WIDTH, _HEIGHT, 0.04)
     upper, lower = figure.subfigures(2, 1, height_ratios=(1.1, 1))
     left, right = upper.subfigures(1, 2, width_ratios=(1, 1.5))
     _draw_pictures(left, run, picture, classes)
@@ -65,7 +73,7 @@ def draw_centers(run: Run, picture: Picture, classes: ClassSet) -> Figure:
     meaning = "mislabelled position" if known else "position that the heads label differently"
     cross = Line2D([], [], color="black", label=meaning, **CROSS)
     explained = {*shown, *clouds[1].marked, *np.unique(labels[labels >= len(classes)])}
-    class_legend(figure, classes, explained, [cross])
+    panels.class_legend(figure, classes, explained, [cross])
     figure.set_figheight(_HEIGHT + figure.legends[0].get_window_extent().height / figure.dpi)
     figure.draw_without_rendering()
     for axes, marked, cloud in zip(plots, places, clouds, strict=True):
@@ -73,8 +81,25 @@ def draw_centers(run: Run, picture: Picture, classes: ClassSet) -> Figure:
     return figure
 
 
-@styled
-def draw_center_variation(run: Run, pictures: Iterable[Picture], classes: ClassSet) -> Figure:
+def centers_of(run: Run, picture: Picture, num_classes: int) -> ImageCenters:
+    """One image's part in `draw_center_variation`.
+
+    Raises:
+        UserError: the model has no class centers.
+    """
+    found = _inspect(run, picture)
+    labels, _ = _labels(found, picture, num_classes)
+    units = unit_length(found.class_features)
+    centers, directions = np.full((2, *found.centers.shape), np.nan, np.float32)
+    for label in statistics.present_classes(found.probabilities[COARSE]):
+        centers[label] = found.centers[label]
+        if (labels == label).any():
+            directions[label] = units[labels == label].mean(axis=0, dtype=np.float32)
+    return ImageCenters(centers, directions)
+
+
+@panels.styled
+def draw_center_variation(images: Sequence[ImageCenters], classes: ClassSet) -> Figure:
     """How class centers differ from image to image, and how much better pixels fit the centers of their own image.
 
     At the left every class center of every image, in the plane in which they vary most, and the mean of each class. At
@@ -84,32 +109,24 @@ def draw_center_variation(run: Run, pictures: Iterable[Picture], classes: ClassS
 
     The classes of pixels are those of the truth, or of the fine segmentation where there is no truth.
 
-    Args:
-        pictures: gone through once; only a few vectors of each are kept.
-
     Raises:
-        UserError: the model has no class centers, or there are no two pictures with a class in common.
+        UserError: there are no two images with a class in common.
     """
-    inspector, variation = _inspector(run), CenterVariation(len(classes))
-    for picture in pictures:
-        found = inspector(picture.image)
-        labels, _ = _labels(found, picture, len(classes))
-        variation.add(found.class_features, found.centers, present_classes(found.probabilities["coarse"]), labels)
-    images = len(variation.centers)
-    if images < 2:
-        raise UserError(f"how class centers vary is seen in two images or more, not in {images}")
-    own, others = variation.similarities()
-    occurrences = np.isfinite(own).sum(axis=0)
+    if len(images) < 2:
+        raise UserError(f"how class centers vary is seen in two images or more, not in {len(images)}")
+    centers = np.stack([image.centers for image in images])
+    same, others = statistics.center_similarities(centers, np.stack([image.directions for image in images]))
+    occurrences = np.isfinite(same).sum(axis=0)
     shown = _largest(np.flatnonzero(occurrences), occurrences)
     if not shown.size:
-        raise UserError(f"none of the {images} images has a class in common with another one")
+        raise UserError(f"none of the {len(images)} images has a class in common with another one")
 
     figure = Figure((_WIDTH, max(3.6, 1.3 + 0.18 * len(shown))), layout="constrained")
     plot, boxes = figure.subplots(1, 2, width_ratios=(1.2, 1))
-    cloud = _center_cloud(variation, shown)
+    cloud = _center_cloud(centers, shown)
     places = draw_cloud(plot, cloud, classes)
     names = [f"{name} ({count})" for name, count in zip(short_names(classes, shown), occurrences[shown], strict=True)]
-    _draw_boxes(boxes, own[:, shown], others[:, shown], names)
+    _draw_boxes(boxes, same[:, shown], others[:, shown], names)
     figure.legend(handles=boxes.get_legend_handles_labels()[0], loc="outside lower right")
     figure.draw_without_rendering()
     name_marked(plot, places, cloud, classes)
@@ -117,71 +134,64 @@ def draw_center_variation(run: Run, pictures: Iterable[Picture], classes: ClassS
 
 
 def _clouds(found: Inspection, labels: np.ndarray, known: bool, shown: np.ndarray, num_classes: int) -> list[Cloud]:
-    """Before and after the attentional class feature.
-
-    Args:
-        labels: (h, w).
-        known: whether they are the truth.
-        shown: the classes (K,) whose centers are shown.
-    """
+    """Before and after the attentional class feature; `known` says whether the labels (h, w) are the truth."""
     valid = labels < num_classes
     labels = labels[valid]
-    features = {"coarse": found.class_features[valid], "fine": found.features["fine"][valid]}
+    features = {COARSE: found.class_features[valid], FINE: found.features[FINE][valid]}
     said = {head: probabilities[valid].argmax(axis=-1) for head, probabilities in found.probabilities.items()}
-    crossed = {head: said[head] != (labels if known else said["fine"]) for head in said}
-    titles = {"coarse": ["features F′ and class centers"], "fine": ["features before the fine head and class means"]}
+    crossed = {head: said[head] != (labels if known else said[FINE]) for head in said}
+    titles = {
+        COARSE: ["features F′ and class centers"],
+        FINE: [f"features before the {FINE} head and class means"],
+    }
     if known:
         for head, title in titles.items():
             title.append(f"{crossed[head].mean():.1%} mislabelled")
-            if np.isfinite(ratio := scatter_ratio(features[head], labels)):
+            if np.isfinite(ratio := statistics.scatter_ratio(features[head], labels)):
                 title[-1] += f"; scatter within ÷ between classes {ratio:.2f}"
-        if (wrong := crossed["coarse"]).any():
-            own = nearer_to_own(features["coarse"][wrong], found.centers, labels[wrong], said["coarse"][wrong])
-            titles["coarse"].append(f"{own:.0%} of the mislabelled are nearer to their own class's center")
-            titles["fine"].append("")
+        if (wrong := crossed[COARSE]).any():
+            right, mistaken = labels[wrong], said[COARSE][wrong]
+            nearer = statistics.nearer_to_own(features[COARSE][wrong], found.centers, right, mistaken)
+            titles[COARSE].append(f"{nearer:.0%} of the mislabelled are nearer to their own class's center")
+            titles[FINE].append("")
     else:
-        crossed["fine"] = crossed["coarse"]
+        crossed[FINE] = crossed[COARSE]
     occurring = _largest(np.unique(labels), np.bincount(labels.astype(int)))
-    means = np.stack([features["fine"][labels == label].mean(axis=0) for label in occurring])
-    marked = {"coarse": (shown, found.centers[shown]), "fine": (occurring, means)}
-    drawn = balanced_choice(labels, MAX_POINTS)
+    means = np.stack([features[FINE][labels == label].mean(axis=0) for label in occurring])
+    marked = {COARSE: (shown, found.centers[shown]), FINE: (occurring, means)}
+    drawn = statistics.balanced_choice(labels, MAX_POINTS)
     return [
         Cloud("\n".join(title), features[head][drawn], labels[drawn], crossed[head][drawn], *marked[head])
         for head, title in titles.items()
     ]
 
 
-def _center_cloud(variation: CenterVariation, shown: np.ndarray) -> Cloud:
-    """The centers of all images, and their means."""
-    found = [(label, vector) for centers in variation.centers for label, vector in centers.items() if label in shown]
-    labels, centers = np.array([label for label, _ in found]), np.stack([vector for _, vector in found])
-    ratio = scatter_ratio(centers, labels)
-    title = f"class centers of {len(variation.centers)} images"
+def _center_cloud(centers: np.ndarray, shown: np.ndarray) -> Cloud:
+    """The centers (images, N, C') of the shown classes in all images, and their means."""
+    of_shown = centers[:, shown]
+    present = np.isfinite(of_shown[..., 0])
+    vectors, labels = of_shown[present], np.broadcast_to(shown, present.shape)[present]
+    ratio = statistics.scatter_ratio(vectors, labels)
+    title = f"class centers of {len(centers)} images"
     title += f"\nscatter within ÷ between classes {ratio:.2f}" if np.isfinite(ratio) else ""
-    means = np.stack([centers[labels == label].mean(axis=0) for label in shown])
-    return Cloud(title, centers, labels, np.zeros(len(labels), bool), shown, means)
+    return Cloud(title, vectors, labels, np.zeros(len(labels), bool), shown, np.nanmean(of_shown, axis=0))
 
 
 def _draw_pictures(figure: SubFigure, run: Run, picture: Picture, classes: ClassSet) -> None:
-    height, width = picture.image.shape[:2]
-    count = 2 + (picture.truth is not None)
+    height, width = picture.size
+    count = 2 + (picture.label is not None)
     axes = figure.subplots(*((1, count) if height > width else (count, 1)))
-    figure.suptitle(shorten(picture.name, 40), fontsize=8)
+    figure.suptitle(panels.shorten(picture.name, 40), fontsize=8)
     for each in axes:
         each.set_anchor("N")
-    show_image(axes[0], picture.image)
-    show_labels(axes[1], run.predictor.labels(picture.image, ("coarse",))["coarse"], classes, "coarse")
-    if picture.truth is not None:
-        show_labels(axes[2], picture.truth, classes, "truth")
+    panels.show_image(axes[0], picture.image)
+    panels.show_labels(axes[1], run.predictor.labels(picture.image, (COARSE,))[COARSE], classes, COARSE)
+    if picture.label is not None:
+        panels.show_labels(axes[2], picture.label, classes, "truth")
 
 
 def _draw_similarity(figure: SubFigure, centers: np.ndarray, names: Sequence[str], present: int) -> None:
-    """
-    Args:
-        centers: (K, C').
-        names: (K,).
-        present: so many classes there are, of which these are the largest.
-    """
+    """How like each other centers (K, C') are; of `present` classes, these are the largest."""
     similarity, axes = unit_length(centers) @ unit_length(centers).T, figure.subplots()
     drawn = axes.imshow(similarity, cmap="RdBu_r", vmin=-1, vmax=1)
     size = min(7, 180 / len(names))
@@ -199,10 +209,10 @@ def _draw_similarity(figure: SubFigure, centers: np.ndarray, names: Sequence[str
     figure.colorbar(drawn, ax=axes, label="cosine similarity", ticks=(-1, -0.5, 0, 0.5, 1), shrink=0.7, aspect=30)
 
 
-def _draw_boxes(axes: Axes, own: np.ndarray, others: np.ndarray, names: Sequence[str]) -> None:
+def _draw_boxes(axes: Axes, same: np.ndarray, others: np.ndarray, names: Sequence[str]) -> None:
     """Two boxes for each class, from (images, K) similarities; nan is left out."""
     rows, thin = np.arange(len(names)), {"linewidth": 0.5}
-    for whose, values, offset, color in (("own image", own, -0.2, _OWN), ("other images", others, 0.2, _OTHERS)):
+    for whose, values, offset, color in (("own image", same, -0.2, _SAME), ("other images", others, 0.2, _OTHERS)):
         of_class = [column[np.isfinite(column)] for column in values.T]
         axes.boxplot(
             of_class,
@@ -218,23 +228,23 @@ def _draw_boxes(axes: Axes, own: np.ndarray, others: np.ndarray, names: Sequence
             flierprops={"marker": ".", "markersize": 2, "markeredgecolor": color},
         )
     axes.set_yticks(rows, names)
-    nearer = (own > others)[np.isfinite(own)].mean()
+    nearer = (same > others)[np.isfinite(same)].mean()
     title = f"pixels and the center of their class:\nthat of their own image is nearer in {nearer:.0%} of cases"
     axes.set(ylim=(len(names) - 0.5, -0.5), xlabel="cosine similarity", title=title)
 
 
-def _inspector(run: Run) -> Inspector:
+def _inspect(run: Run, picture: Picture) -> Inspection:
     inspector = inspector_of(run.predictor.model)
     if inspector.acf is None:
         raise UserError(f"{run.name} has no class centers: they exist in runs with class_feature, for example acf_aspp")
-    return inspector
+    return inspector(picture.image)
 
 
 def _labels(found: Inspection, picture: Picture, num_classes: int) -> tuple[np.ndarray, bool]:
     """The class of every position (h, w), and whether the truth says so or the fine head."""
-    fine = found.probabilities["fine"]
-    if picture.truth is not None:
-        labels = labels_of_cells(picture.truth, fine.shape[:2], found.grid)
+    fine = found.probabilities[FINE]
+    if picture.label is not None:
+        labels = statistics.labels_of_cells(picture.label, fine.shape[:2], found.grid)
         if (labels < num_classes).any():
             return labels, True
     return fine.argmax(axis=-1), False

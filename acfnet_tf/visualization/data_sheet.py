@@ -9,27 +9,15 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
-from PIL import Image
 
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.reading import read_image, read_values
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.errors import DataError
-from acfnet_tf.files import replaced, write_errors
-from acfnet_tf.visualization.figure import (
-    ABOVE_CAPTIONS,
-    PANEL_PIXELS,
-    Picture,
-    caption,
-    class_legend,
-    fit,
-    grid,
-    show_image,
-    show_labels,
-    styled,
-    to_array,
-)
-from acfnet_tf.visualization.palette import overlay
+from acfnet_tf.files import writing
+from acfnet_tf.pictures import Picture, encoded
+from acfnet_tf.visualization import panels
+from acfnet_tf.visualization.palette import overlay, resized
 
 _TITLES = ("image", "overlay", "mask")
 _DPI = 180
@@ -43,9 +31,7 @@ def write_contact_sheet(samples: Sequence[Sample], classes: ClassSet, file: str 
     the image's size, is left out.
 
     Args:
-        samples: of one split.
-        classes: of the data.
-        file: the PNG; its folder is made if needed.
+        file: the PNG.
         count: rows at most.
 
     Returns:
@@ -65,8 +51,7 @@ def write_augmented_sheet(
     Args:
         batches: of the training pipeline: "image" (B, h, w, 3) in 0–255 and "label" (B, h, w) labels. No more of them
             are taken than are drawn.
-        classes: of the data.
-        file: the PNG; its folder is made if needed.
+        file: the PNG.
         count: rows at most.
 
     Returns:
@@ -93,7 +78,7 @@ def _read(samples: Iterable[Sample], classes: ClassSet) -> Iterator[Picture]:
             yield Picture(sample.name, image, classes.table[values])
 
 
-@styled
+@panels.styled
 def _write(pictures: Iterable[Picture], classes: ClassSet, file: Path, count: int) -> Path | None:
     """Draws the first `count` of them, which all have labels."""
     # Values in no class are drawn and explained like one more class.
@@ -104,20 +89,21 @@ def _write(pictures: Iterable[Picture], classes: ClassSet, file: Path, count: in
     for name, image, labels in islice(pictures, count):
         labels = np.where(labels == classes.unknown_label, labels.dtype.type(len(classes)), labels)
         occurring.update(np.unique(labels).tolist())
-        step = max(1, image.shape[1] // PANEL_PIXELS)  # large photos are not kept
-        rows.append(Picture(name, np.asarray(Image.fromarray(image).reduce(step)), labels[::step, ::step]))
+        step = max(1, image.shape[1] // panels.PANEL_PIXELS)  # large photos are not kept
+        size = tuple(-(-length // step) for length in labels.shape)
+        rows.append(Picture(name, resized(image, size), resized(labels, size)))
     if not rows:
         return None
-    figure, axes = grid(len(rows), len(_TITLES), [row.image.shape[0] / row.image.shape[1] for row in rows])
-    for panels, (name, image, labels) in zip(axes, rows, strict=True):
-        show_image(panels[0], image)
-        show_image(panels[1], overlay(image, labels, shown.colors))
-        show_labels(panels[2], labels, shown)
-        caption(panels[0], name)
+    figure, axes = panels.grid(len(rows), len(_TITLES), [row.size[0] / row.size[1] for row in rows])
+    for row, (name, image, labels) in zip(axes, rows, strict=True):
+        panels.show_image(row[0], image)
+        panels.show_image(row[1], overlay(image, labels, shown.colors))
+        panels.show_labels(row[2], labels, shown)
+        panels.caption(row[0], name)
     for panel, title in zip(axes[0], _TITLES, strict=True):
-        panel.set_title(title, pad=ABOVE_CAPTIONS)
-    class_legend(figure, shown, occurring)
-    fit(figure, axes)
-    with write_errors(file), replaced(file) as partial:
-        Image.fromarray(to_array(figure, _DPI)).save(partial)
+        panel.set_title(title, pad=panels.ABOVE_CAPTIONS)
+    panels.class_legend(figure, shown, occurring)
+    panels.fit(figure, axes)
+    with writing(file) as partial:
+        partial.write_bytes(encoded(panels.to_array(figure, _DPI)))
     return file

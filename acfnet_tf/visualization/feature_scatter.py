@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.visualization.center_statistics import principal_plane
-from acfnet_tf.visualization.figure import class_name
+from acfnet_tf.visualization.panels import class_name
 from acfnet_tf.visualization.point_labels import label_points
 
 CROSS = {"marker": "x", "linestyle": "none", "markersize": 3, "markeredgewidth": 0.8}
@@ -22,7 +22,6 @@ class Cloud(NamedTuple):
     """What a scatter plot shows.
 
     Attributes:
-        title: of the plot.
         features: (M, C), M ≥ 1.
         labels: (M,), their classes.
         crossed: (M,) bool, which are drawn as crosses.

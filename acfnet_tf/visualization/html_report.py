@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,51 +12,43 @@ from typing import Any, NamedTuple
 import jinja2
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image
 
 from acfnet_tf.data.classes import ClassSet
-from acfnet_tf.data.reading import load_sample
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.evaluation.evaluate import Evaluation
 from acfnet_tf.files import write_atomically
+from acfnet_tf.heads import COARSE, FINE, heads_in
+from acfnet_tf.pictures import encoded, read_picture
 from acfnet_tf.progress import ProgressBar
 from acfnet_tf.tables import percent, points
-from acfnet_tf.visualization.errors import (
-    draw_boundary_curves,
-    draw_class_bars,
-    draw_comparison,
-    draw_confusion,
-    excludes_zero,
-    largest_confusions,
-    rank_images,
-)
-from acfnet_tf.visualization.figure import Run, to_bytes
-from acfnet_tf.visualization.palette import colorize
-from acfnet_tf.visualization.results import CHANGE_COLORS, CHANGE_NAMES, Change, change_shares, changes, paint_changes
+from acfnet_tf.visualization import changes, confusions
+from acfnet_tf.visualization.palette import colorize, resized
+from acfnet_tf.visualization.panels import Run, to_bytes
 
-HEADS = ("coarse", "fine")
 MAX_SIDE = 640
 """Pixels of the longer side of a picture; larger ones are scaled down."""
 _CSS_PIXELS_PER_INCH = 120
-_CHANGES = (Change.CORRECTED, Change.SPOILT, Change.BOTH_WRONG)
+_AS_PHOTO = {"form": "JPEG", "quality": 85, "subsampling": 0}
+_AS_LABELS = {"form": "WEBP", "lossless": True}
+"""This keeps every colour."""
 
 
-class Embedded(NamedTuple):
-    """A picture inside the file: a data: URI, its size (CSS pixels), what stands under it: title, shares of colours."""
+class EmbeddedImage(NamedTuple):
+    """A picture inside the file.
+
+    Attributes:
+        uri: the whole picture, as "data:…".
+        width: in CSS pixels.
+        height: in CSS pixels.
+        title: what stands under it.
+        shares: of the colours in it, where they are explained.
+    """
 
     uri: str
     width: int
     height: int
     title: str
     shares: Sequence[tuple[str, float]] = ()
-
-
-class Shown(NamedTuple):
-    """An image of the samples: its index among them, its pictures, and the labels that occur in them."""
-
-    index: int
-    pictures: list[Embedded]
-    labels: set[int]
 
 
 def write_html_report(
@@ -79,7 +70,6 @@ def write_html_report(
         evaluation: what was counted for it.
         runs: the last is the one that was evaluated; of those before it, the fine labels are shown beside.
         samples: the images that were evaluated, in the order of `evaluation.images`.
-        classes: of the data and all runs.
         config: the resolved configuration, as text.
         commands: how to come to these numbers.
         shown: how many of the worst images, and of the best.
@@ -90,27 +80,30 @@ def write_html_report(
     Raises:
         DataError: an image cannot be read again.
     """
-    ranked = rank_images(evaluation.images["fine"])
+    ranked = confusions.rank_images(evaluation.images[FINE])
     worst, best = ranked[:shown], ranked[shown:][::-1][:shown]
     drawn = {
         index: _show(index, runs, samples[index], classes)
         for index in ProgressBar([*worst, *best], "Drawing the report", unit="image")
     }
-    confusions = [
+    mistakes = [
         confusion._replace(truth=classes.names[confusion.truth], predicted=classes.names[confusion.predicted])
-        for confusion in largest_confusions(evaluation.matrices["fine"])
+        for confusion in confusions.largest_confusions(evaluation.matrices[FINE])
     ]
     text = _template().render(
         name=runs[-1].name,
         content=content,
-        heads=[head for head in HEADS if head in content["heads"]],
+        heads=heads_in(content["heads"]),
+        coarse=COARSE,
+        fine=FINE,
         figures=_figures(content, evaluation, classes),
-        confusions=confusions,
+        confusions=mistakes,
         classes=classes,
-        occurring=sorted(set[int]().union(*(entry.labels for entry in drawn.values()))),
+        occurring=sorted(set[int]().union(*(entry["labels"] for entry in drawn.values()))),
         worst=[drawn[index] for index in worst],
         best=[drawn[index] for index in best],
-        changes=[(CHANGE_NAMES[kind], CHANGE_COLORS[kind]) for kind in _CHANGES],
+        differ=changes.TITLE,
+        changes=[(changes.NAMES[kind], changes.COLORS[kind]) for kind in changes.WITH_TRUTH],
         config=config,
         commands=commands,
     )
@@ -127,76 +120,65 @@ def _template() -> jinja2.Template:
         "points": points,
         "sha256": lambda text: base64.b64encode(hashlib.sha256(str(text).encode()).digest()).decode(),
     }
-    environment.tests["beyond_chance"] = excludes_zero
+    environment.tests["beyond_chance"] = confusions.excludes_zero
     source = resources.files("acfnet_tf.visualization") / "report.html.jinja"
     return environment.from_string(source.read_text(encoding="utf-8"))
 
 
-def _figures(content: Mapping[str, Any], evaluation: Evaluation, classes: ClassSet) -> dict[str, Embedded]:
+def _figures(content: Mapping[str, Any], evaluation: Evaluation, classes: ClassSet) -> dict[str, EmbeddedImage]:
     """All plots, by the names that the template calls them."""
-    figures = {"classes": _embed_figure(draw_class_bars(evaluation.matrices, classes), "IoU of every class")}
+    figures = {"classes": _embed_figure(confusions.draw_class_bars(evaluation.matrices, classes), "IoU of every class")}
     for head, matrix in evaluation.matrices.items():
         figures[f"confusion_{head}"] = _embed_figure(
-            draw_confusion(matrix, classes), f"Confusion matrix of the {head} head"
+            confusions.draw_confusion(matrix, classes), f"Confusion matrix of the {head} head"
         )
     boundary = {head: found["boundary"] for head, found in content["heads"].items() if found.get("boundary")}
     if boundary:
         title = "Boundary IoU and trimap IoU against the width of the band"
-        figures["boundary"] = _embed_figure(draw_boundary_curves(boundary), title)
+        figures["boundary"] = _embed_figure(confusions.draw_boundary_curves(boundary), title)
     for head, compared in content.get("comparison", {}).get("heads", {}).items():
         title = f"Differences in IoU of the {head} head with 95 % intervals"
-        figures[f"comparison_{head}"] = _embed_figure(draw_comparison(compared), title)
+        figures[f"comparison_{head}"] = _embed_figure(confusions.draw_comparison(compared), title)
     return figures
 
 
-def _embed_figure(figure: Figure, title: str) -> Embedded:
+def _embed_figure(figure: Figure, title: str) -> EmbeddedImage:
     width, height = (round(_CSS_PIXELS_PER_INCH * inches) for inches in figure.get_size_inches())
-    return Embedded(_uri("png", to_bytes(figure, "png", dpi=160)), width, height, title)
+    return EmbeddedImage(_uri("png", to_bytes(figure, "png", dpi=160)), width, height, title)
 
 
-def _show(index: int, runs: Sequence[Run], sample: Sample, classes: ClassSet) -> Shown:
-    """Image, truth, both heads of the last run and where they differ, the fine labels of the others."""
-    image, truth = load_sample(sample, classes)
-    height, width = image.shape[:2]
-    scale = max(height, width, MAX_SIDE) / MAX_SIDE
-    size = max(1, round(height / scale)), max(1, round(width / scale))
-    photo = np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.LANCZOS))
-    *others, own = runs
-    found = own.predictor.labels(image)
-    labels = {"truth": truth} | {head: found[head] for head in HEADS if head in found}
-    labels |= {f"{run.name}, fine": run.predictor.labels(image, ("fine",))["fine"] for run in others}
+def _show(index: int, runs: Sequence[Run], sample: Sample, classes: ClassSet) -> dict[str, Any]:
+    """An image: its index among the samples, its pictures, and the labels that occur in them.
 
-    def pictures() -> Iterator[Embedded]:
-        yield _embed(photo, "image", lossless=False)
-        for title, values in labels.items():
-            yield _embed(colorize(_smaller(values, size), classes.colors), title)
-            if title == "fine" and "coarse" in found:
-                codes = changes(found["coarse"], found["fine"], truth, classes.ignore_label)
-                painted = paint_changes(photo, _smaller(codes, size))
-                shares = change_shares(codes)
-                yield _embed(painted, "coarse ≠ fine", lossless=False)._replace(
-                    shares=[(CHANGE_COLORS[kind], shares[kind]) for kind in _CHANGES]
-                )
+    The pictures are image, truth, both heads of the last run and where they differ, and the fine labels of the others.
+    """
+    picture = read_picture(sample, classes)
+    scale = max(*picture.size, MAX_SIDE) / MAX_SIDE
+    size = tuple(max(1, round(length / scale)) for length in picture.size)
+    photo = resized(picture.image, size)
+    *others, last = runs
+    said = last.predictor.labels(picture.image)
+    labels = {"truth": picture.label} | {head: said[head] for head in heads_in(said)}
+    compared = {f"{run.name}, {FINE}": run.predictor.labels(picture.image, (FINE,))[FINE] for run in others}
 
+    def embedded(labels: Mapping[str, np.ndarray]) -> list[EmbeddedImage]:
+        return [
+            _embed(colorize(resized(values, size), classes.colors), title, **_AS_LABELS)
+            for title, values in labels.items()
+        ]
+
+    pictures = [_embed(photo, "image", **_AS_PHOTO), *embedded(labels)]
+    if found := changes.find_changes(said, picture.label, classes.ignore_label):
+        shares = [(changes.COLORS[kind], share) for kind, share in zip(found.kinds, found.shares, strict=True)]
+        pictures.append(_embed(found.painted(photo), changes.TITLE, **_AS_PHOTO)._replace(shares=shares))
+    labels |= compared
     occurring = {min(label, len(classes)) for values in labels.values() for label in np.unique(values).tolist()}
-    return Shown(index, list(pictures()), occurring)
+    return {"index": index, "pictures": pictures + embedded(compared), "labels": occurring}
 
 
-def _smaller(labels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """(H, W) to a size, without new labels."""
-    rows, columns = (np.arange(new) * old // new for new, old in zip(size, labels.shape, strict=True))
-    return labels[np.ix_(rows, columns)]
-
-
-def _embed(picture: np.ndarray, title: str, *, lossless: bool = True) -> Embedded:
-    """Labels as WebP, which keeps every colour; photos as JPEG."""
-    buffer = io.BytesIO()
-    if lossless:
-        Image.fromarray(picture).save(buffer, "WEBP", lossless=True)
-    else:
-        Image.fromarray(picture).save(buffer, "JPEG", quality=85, subsampling=0)
+def _embed(picture: np.ndarray, title: str, form: str, **options: Any) -> EmbeddedImage:
     height, width = picture.shape[:2]
-    return Embedded(_uri("webp" if lossless else "jpeg", buffer.getvalue()), width, height, title)
+    return EmbeddedImage(_uri(form.lower(), encoded(picture, form, **options)), width, height, title)
 
 
 def _uri(form: str, data: bytes) -> str:

@@ -10,8 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from acfnet_tf.errors import UserError
-from acfnet_tf.heads import HEADS, heads_in
-from acfnet_tf.layers.resize import Grid, power_of_two
+from acfnet_tf.heads import COARSE, FINE, heads_in
+from acfnet_tf.layers.resize import Grid, interpolate, interpolation, power_of_two
 
 _IMAGES = tf.TensorSpec([1, None, None, 3], tf.float32)
 
@@ -22,8 +22,9 @@ class Inspection(NamedTuple):
     Attributes:
         size: (H, W) of the image.
         features: {head: (h, w, C)}, what the last convolution of each head is given.
-        probabilities: {head: (h, w, N)}, softmax of its logits before they are enlarged. Those of the coarse head are
-            the attention over classes (Eq. 3): how much of each class center a position receives.
+        logits: {head: (h, w, N)}, before they are enlarged.
+        probabilities: {head: (h, w, N)}, their softmax. Those of the coarse head are the attention over classes (Eq.
+            3): how much of each class center a position receives.
         class_features: (h, w, C'), F' of Eq. 2, of which the centers are means; None without class centers.
         centers: (N, C'), Eq. 2; None without class centers.
         attends: whether positions attend to the centers (ACF), or all get the same (the "class center" ablation).
@@ -32,6 +33,7 @@ class Inspection(NamedTuple):
 
     size: tuple[int, int]
     features: dict[str, np.ndarray]
+    logits: dict[str, np.ndarray]
     probabilities: dict[str, np.ndarray]
     class_features: np.ndarray | None
     centers: np.ndarray | None
@@ -41,7 +43,7 @@ class Inspection(NamedTuple):
     def cell(self, pixel: tuple[int, int]) -> tuple[int, int]:
         """The (row, column) of the feature maps that lies nearest to a pixel (x, y)."""
         x, y = pixel
-        rows, columns = self.probabilities["fine"].shape[:2]
+        rows, columns = self.logits[FINE].shape[:2]
         return int(self.grid.nearest_features(y, rows)), int(self.grid.nearest_features(x, columns))
 
     def similarity(self, head: str, pixel: tuple[int, int]) -> np.ndarray:
@@ -52,6 +54,15 @@ class Inspection(NamedTuple):
         """
         unit = unit_length(self.features[head])
         return unit @ unit[self.cell(pixel)]
+
+    def probabilities_at(self, head: str, pixel: tuple[int, int]) -> np.ndarray:
+        """The softmax (N,) of a head's logits, enlarged as the network enlarges them, at one pixel (x, y)."""
+        logits = self.logits[head]
+        rows, columns = (
+            interpolation([place], count, *self.grid)
+            for place, count in zip(reversed(pixel), logits.shape[:2], strict=True)
+        )
+        return tf.nn.softmax(interpolate(logits[None], rows, columns))[0, 0, 0].numpy()
 
 
 def unit_length(features: np.ndarray) -> np.ndarray:
@@ -82,11 +93,11 @@ class Inspector:
 
     def __init__(self, model: keras.Model) -> None:
         layers = {layer.name: layer for layer in model.layers}
-        self.heads = heads_in([head for head in HEADS if f"{head}_logits" in layers])
-        if "fine" not in self.heads:
+        self.heads = heads_in([name.removesuffix("_logits") for name in layers if name.endswith("_logits")])
+        if FINE not in self.heads:
             raise UserError("features and class centers can be shown of an ACFNet only, not of another Keras model")
         self.acf = layers.get("acf")
-        upsampled = layers.get("fine_upsampled")
+        upsampled = layers.get(f"{FINE}_upsampled")
         self._grid = Grid(upsampled.stride, upsampled.offset) if upsampled and upsampled.stride else None
         outputs = {
             head: {"features": layers[f"{head}_logits"].input, "logits": layers[f"{head}_logits"].output}
@@ -97,14 +108,12 @@ class Inspector:
 
     def __call__(self, image: np.ndarray) -> Inspection:
         """Of an image (H, W, 3) uint8."""
-        found = tf.nest.map_structure(
-            lambda tensor: tensor[0].numpy(), self._function(tf.cast(image[None], tf.float32))
-        )
-        (height, width), (rows, columns) = image.shape[:2], found["fine"]["probabilities"].shape[:2]
+        found = self._function(tf.cast(image[None], tf.float32))
+        found = tf.nest.map_structure(lambda tensor: tensor[0].numpy(), found)
+        (height, width), (rows, columns) = image.shape[:2], found[FINE]["logits"].shape[:2]
         return Inspection(
             (height, width),
-            {head: found[head]["features"] for head in self.heads},
-            {head: found[head]["probabilities"] for head in self.heads},
+            *({head: found[head][what] for head in self.heads} for what in ("features", "logits", "probabilities")),
             found.get("class_features"),
             found.get("centers"),
             attends=self.acf is not None and self.acf.combine is not None,
@@ -114,16 +123,12 @@ class Inspector:
 
     def _inspect(self, images: tf.Tensor) -> dict[str, Any]:
         found = self._model(images, training=False)
-        result = {
-            head: {
-                "features": tf.cast(found[head]["features"], tf.float32),
-                "probabilities": tf.nn.softmax(tf.cast(found[head]["logits"], tf.float32)),
-            }
-            for head in self.heads
-        }
+        result = tf.nest.map_structure(lambda values: tf.cast(values, tf.float32), found)
+        for maps in result.values():
+            maps["probabilities"] = tf.nn.softmax(maps["logits"])
         if self.acf is not None:
-            block, coarse = self.acf.class_centers, result["coarse"]
-            centers = block(found["coarse"]["features"], coarse["probabilities"])
+            block, coarse = self.acf.class_centers, result[COARSE]
+            centers = block(found[COARSE]["features"], coarse["probabilities"])
             result["centers"] = tf.cast(centers, tf.float32)
             result["class_features"] = tf.tensordot(coarse["features"], block.kernel, 1) + block.bias
         return result

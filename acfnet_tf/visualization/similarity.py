@@ -12,22 +12,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from acfnet_tf.data.classes import ClassSet
-from acfnet_tf.visualization.figure import (
-    PANEL_WIDTH,
-    Picture,
-    Run,
-    class_legend,
-    class_name,
-    fit,
-    grid,
-    mark,
-    shorten,
-    show_image,
-    show_labels,
-    show_map,
-    styled,
-)
+from acfnet_tf.heads import FINE, heads_in
+from acfnet_tf.pictures import Picture
+from acfnet_tf.visualization import panels
 from acfnet_tf.visualization.inspection import inspector_of
+from acfnet_tf.visualization.panels import Run
 
 _WIDEST = 12
 """Inches of a figure; with more columns than fit, panels become smaller."""
@@ -36,7 +25,7 @@ _LETTERS = 13
 """Letters of a title in an inch."""
 
 
-@styled
+@panels.styled
 def draw_similarity(
     runs: Sequence[Run], pictures: Sequence[tuple[Picture, tuple[int, int]]], classes: ClassSet
 ) -> Figure:
@@ -50,15 +39,14 @@ def draw_similarity(
         runs: whose features are shown; a baseline has one head.
         pictures: one or more, each with a pixel (x, y) of it. Give those of the same picture one after the
             other: it goes through the networks once.
-        classes: of the data and the models.
 
     Raises:
         UserError: a model is no ACFNet.
     """
-    columns = [(run, head) for run in runs for head in reversed(run.predictor.heads)]
-    aspects = np.repeat([picture.image.shape[0] / picture.image.shape[1] for picture, _ in pictures], 2)
-    panel_width = min(PANEL_WIDTH, _WIDEST / (1 + len(columns)))
-    figure, axes = grid(2 * len(pictures), 1 + len(columns), aspects, panel_width)
+    columns = [(run, head) for run in runs for head in heads_in(run.predictor.heads)]
+    aspects = np.repeat([picture.size[0] / picture.size[1] for picture, _ in pictures], 2)
+    panel_width = min(panels.PANEL_WIDTH, _WIDEST / (1 + len(columns)))
+    figure, axes = panels.grid(2 * len(pictures), 1 + len(columns), aspects, panel_width)
     letters = int(_LETTERS * panel_width)
 
     inspectors = [inspector_of(run.predictor.model) for run in runs]
@@ -68,38 +56,39 @@ def draw_similarity(
         picture = same[0][0]
         inspections = [inspector(picture.image) for inspector in inspectors]
         segmentations = [run.predictor.labels(picture.image) for run in runs]
-        found = [
+        shown = [
             (inspection, head, labels[head])
-            for run, inspection, labels in zip(runs, inspections, segmentations, strict=True)
-            for head in reversed(run.predictor.heads)
+            for inspection, labels in zip(inspections, segmentations, strict=True)
+            for head in heads_in(labels)
         ]
-        known = picture.truth if picture.truth is not None else segmentations[-1]["fine"]
-        occurring.update(np.unique(known).tolist(), *(np.unique(labels).tolist() for _, _, labels in found))
+        known = segmentations[-1][FINE] if picture.label is None else picture.label
+        occurring.update(np.unique(known).tolist(), *(np.unique(labels).tolist() for _, _, labels in shown))
         for _, pixel in same:
             above, below = next(lines)
-            show_image(above[0], picture.image, textwrap.fill(_label(pixel, known, picture, classes), letters))
-            if picture.truth is None:
+            panels.show_image(above[0], picture.image, textwrap.fill(_label(pixel, known, picture, classes), letters))
+            if picture.label is None:
                 below[0].set_axis_off()
                 above[0].title.set_visible(False)  # or `fit` would make room for it above both lines
             else:
-                show_labels(below[0], picture.truth, classes, "truth")
-            for upper, lower, (inspection, head, labels) in zip(above[1:], below[1:], found, strict=True):
-                maps.append(show_map(upper, inspection.similarity(head, pixel), inspection.size, inspection.grid))
-                show_labels(lower, labels, classes)
+                panels.show_labels(below[0], picture.label, classes, "truth")
+            for upper, lower, (inspection, head, labels) in zip(above[1:], below[1:], shown, strict=True):
+                similarity = inspection.similarity(head, pixel)
+                maps.append(panels.show_map(upper, similarity, inspection.size, inspection.grid))
+                panels.show_labels(lower, labels, classes)
             for panel in (*above, *below):
                 if panel.axison:
-                    mark(panel, pixel)
+                    panels.mark(panel, pixel)
     for column, (run, head) in enumerate(columns, start=1):
         axes[0, column].set_title(_title(run, head, len(runs), letters))
         axes[1, column].set_title(f"{head} segmentation" if len(run.predictor.heads) > 1 else "segmentation")
     lowest = 0 if all(drawn.get_array().min() >= 0 for drawn in maps) else -1
     for drawn in maps:
         drawn.set_clim(lowest, 1)
-    class_legend(figure, classes, occurring)
+    panels.class_legend(figure, classes, occurring)
     figure.set_figwidth(figure.get_figwidth() + _COLORBAR_WIDTH)
-    fit(figure, axes, _COLORBAR_WIDTH)
+    panels.fit(figure, axes, _COLORBAR_WIDTH)
     for (picture, _), above, below in zip(pictures, axes[::2, 0], axes[1::2, 0], strict=True):
-        if picture.truth is None:  # then the image stands in the middle of both lines
+        if picture.label is None:  # then the image stands in the middle of both lines
             upper, lower = above.get_position(original=True), below.get_position(original=True)
             above.set_position(upper.translated(0, (lower.y0 - upper.y0) / 2))
             above.title.set_visible(True)
@@ -117,12 +106,12 @@ def _add_colorbar(figure: Figure, drawn: Any, above: Axes, below: Axes) -> None:
 
 def _label(pixel: tuple[int, int], labels: np.ndarray, picture: Picture, classes: ClassSet) -> str:
     label = labels[pixel[1], pixel[0]]
-    name = class_name(classes, label, 32)
-    return f"pixel ({pixel[0]}, {pixel[1]}): {name}" + (" (predicted)" if picture.truth is None else "")
+    name = panels.class_name(classes, label, 32)
+    return f"pixel ({pixel[0]}, {pixel[1]}): {name}" + (" (predicted)" if picture.label is None else "")
 
 
 def _title(run: Run, head: str, runs: int, letters: int) -> str:
-    name = shorten(run.name, letters)
+    name = panels.shorten(run.name, letters)
     if len(run.predictor.heads) == 1:
         return name
     return (f"{name}\n" if runs > 1 else "") + f"before the {head} head"

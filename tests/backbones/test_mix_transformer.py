@@ -13,10 +13,7 @@ from acfnet_tf.backbones.mix_transformer import (
     mix_transformer,
 )
 from acfnet_tf.data.classes import ClassSet
-from acfnet_tf.export.litert import write_litert
-from acfnet_tf.export.onnx import write_onnx
-from acfnet_tf.export.openvino import write_openvino
-from acfnet_tf.export.runtimes import OPENERS, open_runtime
+from acfnet_tf.export.formats import FORMATS, open_file
 from acfnet_tf.inference.predictor import Predictor
 from tests import oracle
 from tests.oracle import assert_close
@@ -97,17 +94,15 @@ def test_patches_lie_symmetrically_around_every_stride_th_pixel(patch, stride, s
     assert_close(layer(inputs), layer_norm(convolved, layer.norm))
 
 
-@pytest.mark.parametrize("format", sorted(OPENERS.keys() - {"keras"}))
+@pytest.mark.parametrize("format", sorted(FORMATS.keys() - {"keras"}))
 def test_converted_files_say_the_same_at_any_size(format, tmp_path):
     images = keras.Input((None, None, 3))
     encoded = Encoder(8, heads=2, reduction=4)(PatchEmbedding(8, 3, 2)(images))
     model = keras.Model(images, {"fine": keras.layers.Conv2D(2, 1)(encoded)})
     randomize(model)
-    file = tmp_path / {"litert": "a.tflite", "onnx": "a.onnx", "openvino": "a.xml"}[format]
-    write = {"litert": write_litert, "onnx": write_onnx, "openvino": write_openvino}[format]
-    classes = ClassSet(("road", "sky"), ((0, 0, 0), (9, 9, 9)), {0: 0, 1: 1})
-    write(Predictor(model), file, *(() if format == "litert" else (classes,)))
-    run = open_runtime(format, file)
+    file = tmp_path / FORMATS[format].file.format(name="a")
+    FORMATS[format].write(Predictor(model), file, ClassSet(("road", "sky"), ((0, 0, 0), (9, 9, 9)), {0: 0, 1: 1}))
+    run = open_file(format, file)
     for height, width in [(37, 53), (1, 2)]:
         photo = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
         assert_close(run(photo)["logits"][None], model(photo[None].astype(np.float32))["fine"].numpy())

@@ -15,7 +15,7 @@ from PIL import Image
 from acfnet_tf.config import ExploreConfig
 from acfnet_tf.data.cityscapes import CITYSCAPES
 from acfnet_tf.importers.cityscapes import list_samples
-from acfnet_tf.visualization.figure import Run
+from acfnet_tf.visualization.panels import Run
 from tests.visualization.networks import tiny_run
 
 MAX_PIXELS = 20_000

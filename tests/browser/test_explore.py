@@ -158,7 +158,7 @@ def test_bad_images_leave_the_page_as_it_was(open_page, make_image, tmp_path):
     expect(page.get_by_text("exceed the maximum allowed size of 1.0 Mb")).to_be_visible()
     page.get_by_label("x from the left").fill("5000")
     page.get_by_role("button", name="Look at this pixel").click()
-    expect(page.get_by_text("Pixel (5000, 32) lies outside of the image, which is 96×64")).to_be_visible()
+    expect(page.get_by_text("pixel 5000,32 lies outside of good.png, which is 96×64")).to_be_visible()
     expect(page.locator("#status")).to_contain_text("good.png")
     assert source(page, "Fine segmentation by acf") == kept
 

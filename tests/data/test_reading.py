@@ -21,7 +21,8 @@ from acfnet_tf.data.cityscapes import CITYSCAPES
 from acfnet_tf.data.classes import ClassSet, pack_color
 from acfnet_tf.data.reading import read_image, read_values
 from acfnet_tf.data.sample import Sample
-from acfnet_tf.errors import DataError
+from acfnet_tf.errors import DataError, UserError
+from acfnet_tf.pictures import Picture, decoded_labels, encoded
 
 RGB = np.random.default_rng(0).integers(0, 256, (12, 20, 3), np.uint8)
 GREY = RGB[..., 0]
@@ -257,3 +258,20 @@ def test_a_read_error_that_passes_is_not_even_noticed(number: int, tmp_path: Pat
     np.testing.assert_array_equal(read_image(image), RGB)
     failures += [OSError(number, os.strerror(number))] * 2
     assert f"cannot read {image}: {os.strerror(number)}" in message(read_image, image)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_labels_survive_in_a_png(dtype: type) -> None:
+    labels = np.arange(6, dtype=dtype).reshape(2, 3) * (np.iinfo(dtype).max // 6)
+    decoded = decoded_labels(encoded(labels))
+    np.testing.assert_array_equal(decoded, labels)
+    assert decoded.dtype == dtype
+
+
+def test_pixels_outside_of_a_picture_are_told() -> None:
+    picture = Picture("a", np.zeros((3, 5, 3), np.uint8))
+    assert picture.size == (3, 5)
+    picture.check_pixel(4, 2)
+    for pixel in ((5, 0), (0, 3), (-1, 0)):
+        with pytest.raises(UserError, match=r"outside of a, which is 5×3: x goes from 0 to 4, y from 0 to 2"):
+            picture.check_pixel(*pixel)

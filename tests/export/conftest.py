@@ -12,7 +12,7 @@ import pytest
 
 from acfnet_tf.config import ExportConfig
 from acfnet_tf.data.cityscapes import CITYSCAPES
-from acfnet_tf.export.saved_model import export_saved_model
+from acfnet_tf.export.saved_model import write_saved_model
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.models.create import create_model
 from tests.tiny import tiny_experiment
@@ -39,8 +39,9 @@ def predictor() -> Predictor:
 @pytest.fixture(scope="session")
 def exported(predictor: Predictor, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a version with the options coarse and color, and images of 100,000 pixels at most."""
-    folder = tmp_path_factory.mktemp("export") / "tiny"
-    return export_saved_model(predictor, folder, CITYSCAPES, EXPORT, [picture(33, 40), picture(20, 31)])
+    version = tmp_path_factory.mktemp("export") / "tiny" / "1"
+    write_saved_model(predictor, version, "tiny", CITYSCAPES, EXPORT, [picture(33, 40), picture(20, 31)])
+    return version
 
 
 @pytest.fixture(scope="session")

@@ -16,17 +16,15 @@ from acfnet_tf.config import EvaluationConfig
 from acfnet_tf.data.cityscapes import CITYSCAPES
 from acfnet_tf.data.classes import ClassSet, default_colors
 from acfnet_tf.errors import UserError
+from acfnet_tf.export.formats import FORMATS, open_file
 from acfnet_tf.export.graph import float32
 from acfnet_tf.export.litert import write_litert
-from acfnet_tf.export.onnx import write_onnx
-from acfnet_tf.export.openvino import write_openvino
-from acfnet_tf.export.runtimes import OPENERS, open_runtime
 from acfnet_tf.importers.class_file import read_class_file
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.models.create import create_model
 from tests.tiny import tiny_experiment
 
-FORMATS = ("litert", "onnx", "openvino")
+CONVERTED = ("litert", "onnx", "openvino")
 
 
 def decided(scores, error):
@@ -36,11 +34,8 @@ def decided(scores, error):
 
 
 def write(format, predictor, folder, classes=CITYSCAPES):
-    file = folder / {"litert": "a.tflite", "onnx": "a.onnx", "openvino": "a.xml"}[format]
-    if format == "litert":
-        write_litert(predictor, file)
-    else:
-        {"onnx": write_onnx, "openvino": write_openvino}[format](predictor, file, classes)
+    file = folder / FORMATS[format].file.format(name="a")
+    FORMATS[format].write(predictor, file, classes)
     return file
 
 
@@ -51,15 +46,15 @@ def numbered(count):
 @pytest.fixture(scope="module")
 def files(predictor, tmp_path_factory):
     folder = tmp_path_factory.mktemp("files")
-    return {format: write(format, predictor, folder) for format in FORMATS}
+    return {format: write(format, predictor, folder) for format in CONVERTED}
 
 
 @pytest.fixture(scope="module")
 def batch_runs(files):
-    return {format: OPENERS[format](str(file)) for format, file in files.items()}
+    return {format: FORMATS[format].open(str(file)) for format, file in files.items()}
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", CONVERTED)
 @settings(max_examples=6, deadline=None)
 @given(shape=st.tuples(*map(st.integers, (1, 1, 1), (2, 60, 60))), seed=st.integers(0, 9))
 def test_any_batch_height_and_width(format, batch_runs, predictor, shape, seed):
@@ -88,7 +83,7 @@ def test_other_networks(experiment, num_classes, precision, formats, make_pictur
     labels, probabilities = predictor(image), predictor.probabilities(image)["fine"]
     np.testing.assert_allclose(mixed.probabilities(image)["fine"], probabilities, atol=0.05)
     for format in formats:
-        found = open_runtime(format, write(format, mixed, tmp_path, numbered(num_classes)))(image)
+        found = open_file(format, write(format, mixed, tmp_path, numbered(num_classes)))(image)
         assert found["labels"].dtype == labels.dtype
         np.testing.assert_allclose(tf.nn.softmax(found["logits"]), probabilities, rtol=0, atol=1e-5)
         np.testing.assert_array_equal(found["labels"], found["logits"].argmax(axis=-1), format)
@@ -134,7 +129,7 @@ def test_int8_of_any_size_without_chatter(predictor, files, make_picture, tmp_pa
     found = {(operation["op_name"], types[operation["outputs"][0]]) for operation in interpreter._get_ops_details()}
     assert ("CONV_2D", np.int8) in found and ("CONV_2D", np.float32) not in found
     assert ("BATCH_MATMUL", np.float32) in found and ("BATCH_MATMUL", np.int8) not in found
-    run, exact = open_runtime("litert", file), open_runtime("litert", files["litert"])
+    run, exact = open_file("litert", file), open_file("litert", files["litert"])
     largest = np.abs(exact(make_picture(64, 128))["logits"]).max()
     for size in ((64, 128), (41, 77), (1, 1)):
         image = make_picture(*size)
@@ -144,7 +139,7 @@ def test_int8_of_any_size_without_chatter(predictor, files, make_picture, tmp_pa
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", CONVERTED)
 def test_more_than_one_pass_is_refused(format, predictor, tmp_path):
     for evaluation in (EvaluationConfig(flip=True), EvaluationConfig(multi_scale=True), EvaluationConfig("sliding")):
         with pytest.raises(UserError, match=r"evaluation\.mode=whole.*saved_model"):
@@ -179,4 +174,4 @@ def test_missing_packages_name_the_extra(format, package, predictor, tmp_path, m
 def test_what_is_no_such_file_cannot_be_opened(tmp_path):
     (tmp_path / "a.onnx").write_bytes(b"text")
     with pytest.raises(UserError, match=r"opening .*a\.onnx failed: "):
-        open_runtime("onnx", tmp_path / "a.onnx")
+        open_file("onnx", tmp_path / "a.onnx")

@@ -12,11 +12,9 @@ from PIL import Image
 
 from acfnet_tf.config import ExportConfig
 from acfnet_tf.data.classes import numbered_classes
+from acfnet_tf.export.formats import FORMATS, open_file
 from acfnet_tf.export.litert import write_litert
-from acfnet_tf.export.onnx import write_onnx
-from acfnet_tf.export.openvino import write_openvino
-from acfnet_tf.export.runtimes import open_runtime
-from acfnet_tf.export.saved_model import export_saved_model
+from acfnet_tf.export.saved_model import write_saved_model
 from acfnet_tf.inference.predictor import Predictor
 from tests.positions import BORDER, coordinates, expected, position_network
 
@@ -29,16 +27,11 @@ def predictor() -> Predictor:
     return Predictor(position_network())
 
 
-@pytest.mark.parametrize("format", ["keras", "litert", "onnx", "openvino"])
+@pytest.mark.parametrize("format", FORMATS)
 def test_logits_of_a_file(format: str, predictor: Predictor, tmp_path: Path) -> None:
-    file = tmp_path / {"keras": "a.keras", "litert": "a.tflite", "onnx": "a.onnx", "openvino": "a.xml"}[format]
-    if format == "keras":
-        predictor.model.save(file)
-    elif format == "litert":
-        write_litert(predictor, file)
-    else:
-        {"onnx": write_onnx, "openvino": write_openvino}[format](predictor, file, CLASSES)
-    run = open_runtime(format, file)
+    file = tmp_path / FORMATS[format].file.format(name="a")
+    FORMATS[format].write(predictor, file, CLASSES)
+    run = open_file(format, file)
     for size in SIZES:
         found = run(coordinates(*size))["logits"]
         assert np.abs(found - expected(*size, stride=8)).max() <= BORDER, size
@@ -46,8 +39,8 @@ def test_logits_of_a_file(format: str, predictor: Predictor, tmp_path: Path) -> 
 
 def test_labels_and_probabilities_of_a_saved_model(predictor: Predictor, tmp_path: Path) -> None:
     """The class is 1 where y is larger than x: a diagonal, which is straight down to the last feature."""
-    folder = export_saved_model(predictor, tmp_path, CLASSES, ExportConfig(probabilities=True), [coordinates(9, 9)])
-    signatures = tf.saved_model.load(str(folder)).signatures
+    write_saved_model(predictor, tmp_path, "m", CLASSES, ExportConfig(probabilities=True), [coordinates(9, 9)])
+    signatures = tf.saved_model.load(str(tmp_path)).signatures
     for size in SIZES:
         image, places = coordinates(*size), expected(*size, stride=8)
         clear = np.abs(places[..., 1] - places[..., 0]) > 2 * BORDER
@@ -62,7 +55,7 @@ def test_logits_of_an_int8_file_for_images_larger_than_those_of_its_calibration(
     """Which hold all numbers of `coordinates`: their steps are 1 then, and sum up to a few pixels over the layers."""
     numbers = coordinates(250, 250)
     write_litert(predictor, tmp_path / "a.tflite", [numbers[:33, :33], numbers[-33:, -33:]])
-    run = open_runtime("litert", tmp_path / "a.tflite")
+    run = open_file("litert", tmp_path / "a.tflite")
     for size in [*SIZES, (120, 240)]:
         found = run(coordinates(*size))["logits"]
         assert np.abs(found - expected(*size, stride=8)).max() <= 4, size

@@ -19,7 +19,7 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 from acfnet_tf.config import EvaluationConfig, ExportConfig
 from acfnet_tf.data.cityscapes import CITYSCAPES
 from acfnet_tf.data.classes import numbered_classes
-from acfnet_tf.export.saved_model import export_saved_model
+from acfnet_tf.export.saved_model import write_saved_model
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.visualization.palette import colorize
 
@@ -112,7 +112,8 @@ def test_scales_flips_and_probabilities_are_in_the_graph(
     averaging = Predictor(pointwise(19).model, evaluation)
     image = make_picture(20, 31)
     config = ExportConfig(probabilities=True)
-    model = tf.saved_model.load(str(export_saved_model(averaging, tmp_path / "m", CITYSCAPES, config, [image])))
+    write_saved_model(averaging, tmp_path, "m", CITYSCAPES, config, [image])
+    model = tf.saved_model.load(str(tmp_path))
     (labels,) = label_files(model, png(image))["label_png_bytes"]
     np.testing.assert_array_equal(decode(labels), averaging(image))
     assert (decode(labels) != Predictor(averaging.model)(image)).any()
@@ -125,8 +126,8 @@ def test_scales_flips_and_probabilities_are_in_the_graph(
 def test_more_than_256_classes(tmp_path: Path, make_picture: Picture, pointwise: Pointwise) -> None:
     many, image = pointwise(300), make_picture(9, 7)
     many.model.weights[-1].assign(np.linspace(0, 3, 300))
-    path = export_saved_model(many, tmp_path / "m", numbered_classes(300), ExportConfig(), [image])
-    model = tf.saved_model.load(str(path))
+    write_saved_model(many, tmp_path, "m", numbered_classes(300), ExportConfig(), [image])
+    model = tf.saved_model.load(str(tmp_path))
     (content,) = label_files(model, png(image))["label_png_bytes"]
     assert many(image).max() > 255
     np.testing.assert_array_equal(decode(content), many(image))

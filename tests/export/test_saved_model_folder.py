@@ -16,9 +16,10 @@ from acfnet_tf.data.cityscapes import CITYSCAPES
 from acfnet_tf.data.classes import numbered_classes
 from acfnet_tf.errors import UserError
 from acfnet_tf.export import saved_model
-from acfnet_tf.export.saved_model import export_saved_model
+from acfnet_tf.export.saved_model import publish, write_saved_model
 from acfnet_tf.importers.class_file import read_class_file
 from acfnet_tf.inference.predictor import Predictor
+from acfnet_tf.paths import folder_beside
 
 Picture = Callable[..., np.ndarray]
 Pointwise = Callable[[int], Predictor]
@@ -37,36 +38,36 @@ def test_the_version_describes_itself(exported: Path) -> None:
 def unwritten(monkeypatch: pytest.MonkeyPatch) -> None:
     """Exports everything but the graph, for tests about folders."""
     monkeypatch.setattr(saved_model, "make_signatures", lambda *_: {})
-    monkeypatch.setattr(saved_model, "_write", lambda path, *_: path.mkdir())
+    monkeypatch.setattr(saved_model, "_write_graph", lambda *_: None)
 
 
-@pytest.mark.usefixtures("unwritten")
-def test_versions_count_up_and_never_meet(tmp_path: Path, make_picture: Picture, pointwise: Pointwise) -> None:
-    folder, tiny = tmp_path / "m", pointwise(3)
+def test_versions_count_up_and_never_meet(tmp_path: Path) -> None:
+    folder = tmp_path / "m"
     for name in ("2", "9", "notes"):
         (folder / name).mkdir(parents=True)
 
     def export() -> str:
-        return export_saved_model(tiny, folder, numbered_classes(3), ExportConfig(), [make_picture(4, 4)]).name
+        with folder_beside(folder) as version:
+            (version / "saved_model.pb").touch()
+            return publish(version, folder).name
 
     assert export() == "10"
     with ThreadPoolExecutor(4) as pool:
         assert sorted(pool.map(lambda _: export(), range(4))) == ["11", "12", "13", "14"]
     assert {path.name for path in folder.iterdir()} == {"2", "9", "notes", "10", "11", "12", "13", "14"}
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
 
 
 @pytest.mark.usefixtures("unwritten")
-def test_a_crash_leaves_nothing(
+def test_what_tensorflow_cannot_write_is_one_line(
     tmp_path: Path, make_picture: Picture, monkeypatch: pytest.MonkeyPatch, pointwise: Pointwise
 ) -> None:
     def fail(*_: object) -> None:
-        assert [path.name.startswith(".partial-") for path in tmp_path.glob("m/*")] == [True]
         raise tf.errors.ResourceExhaustedError(None, None, f"{tmp_path}/.partial-x/m; no space left on device")
 
-    monkeypatch.setattr(saved_model, "write_warmup", fail)
+    monkeypatch.setattr(saved_model, "_write_warmup", fail)
     with pytest.raises(UserError, match=r"cannot write the SavedModel m: no space left on device$"):
-        export_saved_model(pointwise(3), tmp_path / "m", numbered_classes(3), ExportConfig(), [make_picture(4, 4)])
-    assert not list((tmp_path / "m").iterdir())
+        write_saved_model(pointwise(3), tmp_path, "m", numbered_classes(3), ExportConfig(), [make_picture(4, 4)])
 
 
 @pytest.mark.parametrize(
@@ -82,5 +83,5 @@ def test_what_does_not_fit_is_said(
 ) -> None:
     config = dataclasses.replace(ExportConfig(), **change)
     with pytest.raises(UserError, match=message):
-        export_saved_model(pointwise(3), tmp_path / "m", numbered_classes(classes), config, [make_picture(4, 8)])
+        write_saved_model(pointwise(3), tmp_path / "m", "m", numbered_classes(classes), config, [make_picture(4, 8)])
     assert not (tmp_path / "m").exists()

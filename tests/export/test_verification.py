@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import math
 import os
 import shutil
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -20,14 +18,15 @@ from acfnet_tf.errors import UserError
 from acfnet_tf.export import export as export_module
 from acfnet_tf.export import verification
 from acfnet_tf.export.export import export
+from acfnet_tf.export.formats import FORMATS, open_file
 from acfnet_tf.export.litert import write_litert
-from acfnet_tf.export.runtimes import open_runtime
-from acfnet_tf.export.saved_model import export_saved_model
-from acfnet_tf.export.scenes import Scene, read_scenes
+from acfnet_tf.export.saved_model import write_saved_model
+from acfnet_tf.export.scenes import read_scenes
 from acfnet_tf.export.verification import CONFIDENCE_STEP, Comparison, verify_file, verify_int8, verify_saved_model
 from acfnet_tf.importers.open import open_data
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.models.create import create_model
+from acfnet_tf.pictures import Picture
 from tests.tiny import tiny_experiment, write_tiny_scenes
 
 
@@ -77,7 +76,7 @@ def test_a_file_says_what_the_predictor_says(format, files, export_it, predictor
     assert files_in(tmp_path / "export") == sorted([*files, "tiny.classes.json"])
     assert result.size == sum((tmp_path / "export" / file).stat().st_size for file in files)
     image = make_picture(45, 70)
-    np.testing.assert_array_equal(open_runtime(format, result.path)(image)["labels"], predictor(image))
+    np.testing.assert_array_equal(open_file(format, result.path)(image)["labels"], predictor(image))
     table = result.table()
     assert table.count("100.000 %") == 4 and table.count("64×128") == table.count("45×93") == 2
     assert f"Size on disk: {result.size / 2**20:.1f} MiB" in table
@@ -97,20 +96,23 @@ def test_a_saved_model_says_what_the_predictor_says(export_it, predictor, tmp_pa
 def test_a_saved_model_of_the_same_labels_and_other_confidences_is_noticed(pointwise, make_picture, tmp_path):
     sure, classes = pointwise(5), numbered_classes(5)
     unsure = Predictor(keras.Model(sure.model.inputs, {"fine": sure.model.output["fine"] / 2}))
-    scenes = [Scene("noise", make_picture(20, 30), None)]
-    version = export_saved_model(sure, tmp_path / "sure", classes, ExportConfig(), [scenes[0].image])
-    (row,) = verify_saved_model(version, sure, scenes).comparisons
+    scenes = [Picture("noise", make_picture(20, 30), None)]
+    write_saved_model(sure, tmp_path, "sure", classes, ExportConfig(), [scenes[0].image])
+    (row,) = verify_saved_model(tmp_path, "sure", sure, scenes).comparisons
     assert (row.equal, row.difference <= CONFIDENCE_STEP) == (1.0, True)
     with pytest.raises(UserError, match=r"100\.000 % of its labels are equal.*values of up to"):
-        verify_saved_model(version, unsure, scenes)
+        verify_saved_model(tmp_path, "sure", unsure, scenes)
 
 
 def test_what_says_something_else_is_not_kept(export_it, exported, stranger, tmp_path, monkeypatch):
     """The files are those of one model, the predictor is another."""
     good = export_it("keras", tmp_path)
     content, files = good.path.read_bytes(), files_in(tmp_path)
-    monkeypatch.setattr(export_module, "export_saved_model", lambda _, folder, *rest: shutil.copytree(exported, folder))
-    monkeypatch.setattr(export_module, "_write", lambda _, __, folder, *rest: Path(shutil.copy(good.path, folder)))
+    writes = FORMATS["keras"]._replace(write=lambda _, file, __: shutil.copy(good.path, file))
+    monkeypatch.setitem(FORMATS, "keras", writes)
+    monkeypatch.setattr(
+        export_module, "write_saved_model", lambda _, path, *__: shutil.copytree(exported, path, dirs_exist_ok=True)
+    )
     with pytest.raises(UserError, match=r"tiny\.keras was not kept.*\(64×128\).*of its labels are equal.*differ by"):
         export_it("keras", tmp_path, by=stranger)
     with pytest.raises(UserError, match="tiny was not kept"):
@@ -136,7 +138,7 @@ def exploded(predictor):
 
 
 def test_int8_that_is_not_finite_is_not_kept(exploded, stranger, samples, tmp_path):
-    (scene,) = (dataclasses.replace(scene, label=None) for scene in read_scenes(samples[:1], CITYSCAPES, 10**6))
+    (scene,) = (scene._replace(label=None) for scene in read_scenes(samples[:1], CITYSCAPES, 10**6))
     write_litert(stranger, tmp_path / "tiny_int8.tflite", [scene.image])
     with pytest.raises(UserError, match=r"tiny_int8.tflite was not kept: the Keras model itself gives numbers that"):
         verify_int8(tmp_path / "tiny_int8.tflite", exploded, [scene], [scene], 255)
@@ -161,12 +163,13 @@ def test_no_comparison_with_a_number_that_is_not_finite_is_good(difference, larg
     assert not row.is_within(0.0, math.inf)
 
 
-@pytest.mark.parametrize(("format", "writes"), [("keras", "_write"), ("saved_model", "export_saved_model")])
-def test_a_full_disk_names_the_folder_that_was_asked_for(format, writes, export_it, tmp_path, monkeypatch):
+@pytest.mark.parametrize("format", ["keras", "saved_model"])
+def test_a_full_disk_names_the_folder_that_was_asked_for(format, export_it, tmp_path, monkeypatch):
     def full(*_):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / ".tiny-x/tiny/.partial-y/file"))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(tmp_path / ".tiny.x/whole/file"))
 
-    monkeypatch.setattr(export_module, writes, full)
+    monkeypatch.setitem(FORMATS, "keras", FORMATS["keras"]._replace(write=full))
+    monkeypatch.setattr(export_module, "write_saved_model", full)
     with pytest.raises(UserError) as error:
         export_it(format, tmp_path)
     assert str(error.value) == f"cannot write the export to {tmp_path}: No space left on device"
@@ -183,7 +186,7 @@ def test_a_model_that_is_not_finite_is_not_exported_and_leaves_nothing(format, e
 def test_masks_of_ignored_pixels_measure_nothing(predictor, make_picture, tmp_path):
     image = make_picture(33, 40)
     write_litert(predictor, tmp_path / "tiny_int8.tflite", [image])
-    scene = Scene("street", image, np.full((33, 40), 255, np.uint8))
+    scene = Picture("street", image, np.full((33, 40), 255, np.uint8))
     assert verify_int8(tmp_path / "tiny_int8.tflite", predictor, [scene], [scene], 255).miou is None
 
 
@@ -200,7 +203,7 @@ def test_int8_is_measured_against_the_masks(export_it, data, samples, tmp_path):
 def test_int8_that_lost_too_much_is_not_kept(predictor, stranger, make_picture, tmp_path):
     image = make_picture(33, 40)
     write_litert(stranger, tmp_path / "tiny_int8.tflite", [image])
-    scene = Scene("street", image, predictor(image))
+    scene = Picture("street", image, predictor(image))
     with pytest.raises(UserError, match=r"tiny_int8\.tflite was not kept: int8 lowers mIoU over 1 scenes from 100\.00"):
         verify_int8(tmp_path / "tiny_int8.tflite", predictor, [scene], [scene], 255)
 
@@ -209,7 +212,7 @@ def test_large_scenes_are_cropped(samples):
     for limit in (1, 1000, 64 * 128):
         for scene in read_scenes(samples, CITYSCAPES, limit):
             assert 0 < scene.label.size <= limit and scene.image.shape[:2] == scene.label.shape
-    assert scene.size == "64×128"
+    assert scene.size == (64, 128)
 
 
 def test_requests_that_make_no_sense(export_it, samples, tmp_path):

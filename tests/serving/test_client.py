@@ -148,12 +148,12 @@ def predictor() -> Predictor:
 
 @pytest.fixture(scope="module")
 def addresses(predictor, tmp_path_factory) -> Iterator[dict[str, str]]:
-    from acfnet_tf.export.saved_model import export_saved_model
+    from acfnet_tf.export.saved_model import write_saved_model
     from acfnet_tf.serving.server import Server
 
     folder = tmp_path_factory.mktemp("models") / "tiny"
     classes = numbered_classes(predictor.num_classes)
-    export_saved_model(predictor, folder, classes, ExportConfig(max_pixels=4_000), [noise()])
+    write_saved_model(predictor, folder / "1", "tiny", classes, ExportConfig(max_pixels=4_000), [noise()])
     with Server(folder, EMBEDDED_CONFIG) as server:
         yield {"grpc": server.grpc_address, "rest": server.rest_address}
 

@@ -9,7 +9,7 @@ import keras
 import acfnet_tf
 from acfnet_tf.config import EvaluationConfig
 from acfnet_tf.inference.predictor import Predictor
-from acfnet_tf.visualization.figure import Run
+from acfnet_tf.visualization.panels import Run
 
 
 def tiny_run(name: str, *, evaluation: EvaluationConfig | None = None, **settings: Any) -> Run:

@@ -8,9 +8,10 @@ from matplotlib.figure import Figure
 
 from acfnet_tf.data.classes import numbered_classes
 from acfnet_tf.errors import UserError
+from acfnet_tf.pictures import Picture
 from acfnet_tf.visualization.attention import draw_attention
-from acfnet_tf.visualization.figure import Picture, Run, to_array
 from acfnet_tf.visualization.inspection import Inspection, Inspector
+from acfnet_tf.visualization.panels import Run, to_array
 from tests.visualization.networks import tiny_run
 
 N = 30

@@ -17,19 +17,21 @@ from acfnet_tf.data.classes import numbered_classes
 from acfnet_tf.errors import UserError
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.layers.resize import Grid
+from acfnet_tf.pictures import Picture
+from acfnet_tf.visualization import center_statistics
 from acfnet_tf.visualization import centers as drawing
 from acfnet_tf.visualization.center_statistics import (
-    CenterVariation,
     balanced_choice,
+    center_similarities,
     labels_of_cells,
     nearer_to_own,
     present_classes,
     principal_plane,
     scatter_ratio,
 )
-from acfnet_tf.visualization.centers import draw_center_variation, draw_centers
-from acfnet_tf.visualization.figure import Picture, Run, to_array
+from acfnet_tf.visualization.centers import centers_of, draw_center_variation, draw_centers
 from acfnet_tf.visualization.inspection import Inspector
+from acfnet_tf.visualization.panels import Run, to_array
 from acfnet_tf.visualization.point_labels import label_points
 from tests import oracle
 
@@ -96,7 +98,7 @@ def test_the_matrix_holds_the_cosine_similarities_of_the_centers(run: Run, pictu
 def test_centers_are_drawn_at_the_weighted_means_of_the_points(run: Run, pictures: list[Picture]) -> None:
     _, probabilities, _ = of_image(run, pictures[0].image)
     truth = np.zeros((65, 97), np.uint8)
-    axes = titled(draw_centers(run, pictures[0]._replace(truth=truth), CLASSES), "features F′")
+    axes = titled(draw_centers(run, pictures[0]._replace(label=truth), CLASSES), "features F′")
     plain, crossed, markers = (axes.collections[index].get_offsets() for index in (0, 1, 2))
     wrong = (probabilities.argmax(axis=-1) != 0).ravel()
     assert 0 < wrong.sum() < wrong.size
@@ -110,7 +112,7 @@ def test_centers_are_drawn_at_the_weighted_means_of_the_points(run: Run, picture
 def test_points_have_the_colour_of_the_truth_and_ignored_ones_are_left_out(run: Run, pictures: list[Picture]) -> None:
     truth = np.full((65, 97), 3, np.uint8)
     truth[:, :40] = 255
-    axes = titled(draw_centers(run, pictures[0]._replace(truth=truth), CLASSES), "features F′")
+    axes = titled(draw_centers(run, pictures[0]._replace(label=truth), CLASSES), "features F′")
     points = axes.collections[:2]
     assert sum(len(part.get_offsets()) for part in points) == (labels_of_cells(truth, (9, 13), Grid(8)) == 3).sum()
     for part in points:
@@ -119,7 +121,7 @@ def test_points_have_the_colour_of_the_truth_and_ignored_ones_are_left_out(run: 
 
 def test_variation_shows_how_often_the_own_center_is_nearer(run: Run, pictures: list[Picture]) -> None:
     found = [of_image(run, picture.image) for picture in pictures]
-    truths = [labels_of_cells(picture.truth, (9, 13), Grid(8)) for picture in pictures]
+    truths = [labels_of_cells(picture.label, (9, 13), Grid(8)) for picture in pictures]
     present = [present_classes(probabilities) for _, probabilities, _ in found]
     expected = np.full((2, 3, 5), np.nan)
     for image, (features, _, centers) in enumerate(found):
@@ -129,13 +131,12 @@ def test_variation_shows_how_often_the_own_center_is_nearer(run: Run, pictures: 
             if others and len(pixels):
                 expected[0, image, label] = np.mean([cosine(pixel, centers[label]) for pixel in pixels])
                 expected[1, image, label] = np.mean([cosine(pixel, np.mean(others, axis=0)) for pixel in pixels])
-    variation = CenterVariation(5)
-    for (features, _, centers), labels, classes in zip(found, truths, present, strict=True):
-        variation.add(features, centers, classes, labels)
-    np.testing.assert_allclose(variation.similarities(), expected, atol=1e-5)
+    images = [centers_of(run, picture, 5) for picture in pictures]
+    similarities = center_similarities(*(np.stack(part) for part in zip(*images, strict=True)))
+    np.testing.assert_allclose(similarities, expected, atol=1e-5)
     assert np.isfinite(expected[0]).sum() >= 6
 
-    figure = draw_center_variation(run, iter(pictures), CLASSES)
+    figure = draw_center_variation(images, CLASSES)
     nearer = (expected[0] > expected[1])[np.isfinite(expected[0])].mean()
     assert f"nearer in {nearer:.0%} of cases" in titled(figure, "pixels").get_title()
     points = titled(figure, "class centers of 3 images").collections[0].get_offsets()
@@ -146,7 +147,7 @@ def test_variation_shows_how_often_the_own_center_is_nearer(run: Run, pictures: 
 @pytest.mark.parametrize("kind", ["no truth", "all ignored", "one pixel", "one row", "portrait", "truth of one class"])
 def test_any_picture_can_be_drawn(run: Run, pictures: list[Picture], kind: str) -> None:
     picture = pictures[0]
-    image, truth = picture.image, picture.truth
+    image, truth = picture.image, picture.label
     changed = {
         "no truth": Picture("a", image),
         "all ignored": Picture("a", image, np.full_like(truth, 255)),
@@ -159,28 +160,29 @@ def test_any_picture_can_be_drawn(run: Run, pictures: list[Picture], kind: str) 
         warnings.simplefilter("error", RuntimeWarning)
         warnings.simplefilter("error", UserWarning)
         assert to_array(draw_centers(run, changed, CLASSES), 50).std() > 10
-        assert to_array(draw_center_variation(run, [changed, changed], CLASSES), 50).std() > 10
+        assert to_array(draw_center_variation([centers_of(run, changed, 5)] * 2, CLASSES), 50).std() > 10
 
 
 def test_the_class_center_ablation_has_centers(pictures: list[Picture]) -> None:
     run = make_run("class_center")
     _, probabilities, centers = of_image(run, pictures[0].image)
-    axes = titled(draw_centers(run, pictures[0]._replace(truth=None), CLASSES), "similarity")
+    axes = titled(draw_centers(run, pictures[0]._replace(label=None), CLASSES), "similarity")
     a, b = present_classes(probabilities)[:2]
     assert axes.images[0].get_array()[0, 1] == pytest.approx(cosine(centers[a], centers[b]), abs=1e-5)
 
 
 def test_what_cannot_be_drawn_is_said(run: Run, pictures: list[Picture], monkeypatch: pytest.MonkeyPatch) -> None:
     baseline = make_run(None)
-    for draw in (lambda: draw_centers(baseline, pictures[0], CLASSES), lambda: draw_center_variation(baseline, [], 5)):
+    for draw in (lambda: draw_centers(baseline, pictures[0], CLASSES), lambda: centers_of(baseline, pictures[0], 5)):
         with pytest.raises(UserError, match=r"^tiny has no class centers: .* class_feature, for example acf_aspp$"):
             draw()
     with pytest.raises(UserError, match="two images or more, not in 1"):
-        draw_center_variation(run, pictures[:1], CLASSES)
+        draw_center_variation([centers_of(run, pictures[0], 5)], CLASSES)
     seen = iter(range(5))
-    monkeypatch.setattr(drawing, "present_classes", lambda _: np.array([next(seen)]))
+    monkeypatch.setattr(center_statistics, "present_classes", lambda _: np.array([next(seen)]))
+    images = [centers_of(run, picture, 5) for picture in pictures[:2]]
     with pytest.raises(UserError, match="none of the 2 images has a class in common"):
-        draw_center_variation(run, pictures[:2], CLASSES)
+        draw_center_variation(images, CLASSES)
 
 
 def test_of_many_classes_the_largest_are_shown(run: Run, pictures: list[Picture], monkeypatch) -> None:

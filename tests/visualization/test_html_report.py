@@ -19,8 +19,8 @@ from acfnet_tf.data.sample import Sample
 from acfnet_tf.evaluation.evaluate import evaluate
 from acfnet_tf.reports.comparison import compare
 from acfnet_tf.reports.report import write_report
-from acfnet_tf.visualization.figure import Run
 from acfnet_tf.visualization.html_report import MAX_SIDE, write_html_report
+from acfnet_tf.visualization.panels import Run
 
 EVIL = '<img src="https://example.org/x.png">'
 NAMES = ("road", EVIL, "never seen", "car & van")

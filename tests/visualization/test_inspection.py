@@ -130,7 +130,7 @@ def test_similarity_is_the_cosine_of_the_features(networks):
 def test_similarity_of_features_that_are_all_zero_is_zero():
     features = np.zeros((2, 2, 3), np.float32)
     features[0, 1] = 1
-    inspection = Inspection((16, 16), {"fine": features}, {"fine": features}, None, None, False, Grid(8))
+    inspection = Inspection((16, 16), *[{"fine": features}] * 3, None, None, False, Grid(8))
     for x in (8, 15):
         np.testing.assert_allclose(inspection.similarity("fine", (x, 0)), [[0, 1], [0, 0]], atol=1e-6)
     np.testing.assert_array_equal(inspection.similarity("fine", (0, 0)), np.zeros((2, 2)))
@@ -146,7 +146,7 @@ def test_the_cell_of_a_pixel_weighs_most_where_the_network_enlarges(size, grid, 
     pixel = tuple(round(share * (length - 1)) for share, length in zip(place, size[::-1], strict=True))
     cells = tuple(-(-length // grid.stride) for length in size)
     maps = np.zeros((1, *cells, 1), np.float32)
-    inspection = Inspection(size, {}, {"fine": maps[0]}, None, None, False, grid)
+    inspection = Inspection(size, *[{"fine": maps[0]}] * 3, None, None, False, grid)
     one_hot = np.eye(cells[0] * cells[1], dtype=np.float32).reshape(1, *cells, -1)
     enlarged = ResizeLike(*grid)(one_hot, np.zeros((1, *size, 1), np.float32)).numpy()[0]
     weights = enlarged[pixel[1], pixel[0]].reshape(cells)

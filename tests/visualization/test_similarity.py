@@ -9,9 +9,10 @@ from matplotlib.axes import Axes
 
 from acfnet_tf.data.classes import numbered_classes
 from acfnet_tf.inference.predictor import Predictor
-from acfnet_tf.visualization.figure import Picture, Run, to_array
+from acfnet_tf.pictures import Picture
 from acfnet_tf.visualization.inspection import Inspector
 from acfnet_tf.visualization.palette import colorize
+from acfnet_tf.visualization.panels import Run, to_array
 from acfnet_tf.visualization.similarity import draw_similarity
 from tests.visualization.networks import tiny_run
 
@@ -54,7 +55,7 @@ def test_maps_above_segmentations(acf):
     figure = draw_similarity([acf], [(shown, PIXEL)], CLASSES)
     image, coarse, fine, truth, coarse_labels, fine_labels, colorbar = figure.axes
     assert titles(figure.axes) == [
-        "pixel (30, 9): " + CLASSES.names[shown.truth[9, 30]],
+        "pixel (30, 9): " + CLASSES.names[shown.label[9, 30]],
         "before the coarse head",
         "before the fine head",
         "truth",
@@ -64,7 +65,7 @@ def test_maps_above_segmentations(acf):
     ]
     inspection, labels = Inspector(acf.predictor.model)(shown.image), acf.predictor.labels(shown.image)
     np.testing.assert_array_equal(drawn(image), shown.image)
-    np.testing.assert_array_equal(drawn(truth), colorize(shown.truth, CLASSES.colors))
+    np.testing.assert_array_equal(drawn(truth), colorize(shown.label, CLASSES.colors))
     for head, similarity, segmentation in (("coarse", coarse, coarse_labels), ("fine", fine, fine_labels)):
         np.testing.assert_allclose(drawn_map(similarity), inspection.similarity(head, PIXEL), atol=1e-6)
         np.testing.assert_array_equal(drawn(segmentation), colorize(labels[head], CLASSES.colors))

@@ -10,7 +10,7 @@ from acfnet_tf.data.cityscapes import CITYSCAPES
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.errors import DataError, UserError
 from acfnet_tf.importers.cityscapes import list_samples
-from acfnet_tf.visualization.figure import Run
+from acfnet_tf.visualization.panels import Run
 from acfnet_tf.visualization.visualize import IMAGES, parse_pixel, visualize
 from tests.visualization.networks import tiny_run
 
@@ -102,7 +102,7 @@ def test_what_is_no_pixel(text):
 
 @pytest.mark.parametrize("what", ["similarity", "attention"])
 def test_a_pixel_outside_of_the_image(what, acf, samples, tmp_path):
-    message = rf"--pixel=128,0 lies outside of {samples[0].name}, which is 128×64: x goes from 0 to 127"
+    message = rf"pixel 128,0 lies outside of {samples[0].name}, which is 128×64: x goes from 0 to 127"
     with pytest.raises(UserError, match=message):
         visualize(what, [acf], samples, CITYSCAPES, tmp_path, pixels=["127,63", "128,0"])
 

@@ -20,17 +20,9 @@ from acfnet_tf.serving.server.errors import RequestError, Status, bad_request
 
 _TYPE_NAMES = {number: name for name, number in DataType.items()}
 _FIELDS = {
-    tf.float32: "float_val",
-    tf.float64: "double_val",
-    tf.int8: "int_val",
-    tf.int16: "int_val",
-    tf.int32: "int_val",
-    tf.uint8: "int_val",
-    tf.int64: "int64_val",
-    tf.uint32: "uint32_val",
-    tf.uint64: "uint64_val",
-    tf.bool: "bool_val",
-    tf.string: "string_val",
+    **{tf.float32: "float_val", tf.float64: "double_val", tf.bool: "bool_val", tf.string: "string_val"},
+    **{tf.int64: "int64_val", tf.uint32: "uint32_val", tf.uint64: "uint64_val"},
+    **dict.fromkeys((tf.int8, tf.int16, tf.int32, tf.uint8), "int_val"),
 }
 """The types that JSON can hold, and where TF Serving puts their values in a TensorProto: not in `tensor_content`."""
 
@@ -53,9 +45,7 @@ def from_proto(name: str, proto: TensorProto, info: TensorInfo, max_bytes: int) 
     """A tensor of a gRPC request.
 
     Args:
-        name: the input's, for messages.
         proto: what was sent; one number may stand for a whole tensor, as in TensorFlow.
-        info: the signature's entry.
         max_bytes: what the array may take.
 
     Raises:

@@ -21,53 +21,46 @@ class Core:
     """The model's versions, the threads that compute, and the room for requests.
 
     Its methods are for the thread of the event loop.
-
-    Args:
-        versions: the model.
-        config: the limits.
     """
 
     def __init__(self, versions: Versions, config: ServeConfig) -> None:
         self.versions = versions
         self.max_request = config.max_request_mib * MIB
-        self.free = config.max_waiting_mib * MIB
+        self._free = config.max_waiting_mib * MIB
         self._threads = ThreadPoolExecutor(config.max_parallel, thread_name_prefix="predict")
 
     async def compute(self, function: Callable, *args: Any) -> Any:
         """Runs it in one of `max_parallel` threads. All that takes time or memory belongs there."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *args)
 
+    def check(self, taken: int, size: int) -> None:
+        """Sees that a request that has taken some bytes may have so many more.
+
+        Raises:
+            RequestError: they are too many for one request, or beside those of others.
+        """
+        if taken + size > self.max_request:
+            limit = f"{self.max_request // MIB} MiB (serve.max_request_mib)"
+            raise RequestError(Status.RESOURCE_EXHAUSTED, f"the request is larger than {limit}", http=413)
+        if size > self._free:
+            raise RequestError(Status.UNAVAILABLE, "too many requests are waiting: try again later")
+
     @contextlib.contextmanager
-    def room(self) -> Iterator[Room]:
-        """Room for one request, free again after the block."""
-        room = Room(self)
+    def room(self) -> Iterator[Callable[[int], None]]:
+        """Gives a function that takes bytes for one request; it raises as `check`. After the block they are free."""
+        taken = 0
+
+        def take(size: int) -> None:
+            nonlocal taken
+            self.check(taken, size)
+            taken += size
+            self._free -= size
+
         try:
-            yield room
+            yield take
         finally:
-            self.free += room.taken
+            self._free += taken
 
     def close(self) -> None:
         """Lets go of what has not begun."""
         self._threads.shutdown(wait=False, cancel_futures=True)
-
-
-class Room:
-    """What one request takes of the bytes that requests may take together."""
-
-    def __init__(self, core: Core) -> None:
-        self.taken = 0
-        self._core = core
-
-    def check(self, size: int) -> None:
-        """Raises RequestError where so many bytes more are too many for a request, or beside those of others."""
-        if self.taken + size > self._core.max_request:
-            limit = f"{self._core.max_request // MIB} MiB (serve.max_request_mib)"
-            raise RequestError(Status.RESOURCE_EXHAUSTED, f"the request is larger than {limit}", http=413)
-        if size > self._core.free:
-            raise RequestError(Status.UNAVAILABLE, "too many requests are waiting: try again later")
-
-    def take(self, size: int) -> None:
-        """Takes bytes; raises as `check`."""
-        self.check(size)
-        self.taken += size
-        self._core.free -= size

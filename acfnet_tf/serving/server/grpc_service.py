@@ -60,8 +60,8 @@ class GrpcService:
             server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(name, handlers)])
 
     async def _predict(self, content: bytes) -> bytes:
-        with self._core.room() as room:
-            room.take(len(content))
+        with self._core.room() as take:
+            take(len(content))
             return await self._core.compute(self._predict_now, content)
 
     def _predict_now(self, content: bytes) -> bytes:

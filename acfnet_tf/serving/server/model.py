@@ -12,10 +12,9 @@ from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
+from acfnet_tf.export.saved_model import WARMUP_FILE
 from acfnet_tf.serving.server.arrays import check_shape, from_proto, to_proto
 from acfnet_tf.serving.server.errors import RequestError, Status, bad_request, from_tensorflow
-
-WARMUP_FILE = Path("assets.extra", "tf_serving_warmup_requests")
 
 _NOT_FOR_CLIENTS = "__saved_model_init_op"
 
@@ -30,7 +29,6 @@ class LoadedModel:
 
     Args:
         folder: …/NAME/VERSION.
-        name: the model's.
 
     Attributes:
         version: the number that the folder is named by.
@@ -68,7 +66,6 @@ class LoadedModel:
         """Runs the graph.
 
         Args:
-            signature: one of this model's.
             inputs: an array of the signature's type for each input.
             wanted: names of outputs; none means all.
 
@@ -90,7 +87,6 @@ class LoadedModel:
         """What gRPC's Predict does.
 
         Args:
-            request: as it was sent.
             max_bytes: what one input may take in memory.
 
         Raises:

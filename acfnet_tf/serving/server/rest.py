@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from google.protobuf.json_format import MessageToDict
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 
 from acfnet_tf.serving.server.arrays import from_json, is_b64, to_json
-from acfnet_tf.serving.server.core import BODY_SECONDS, Core, Room
+from acfnet_tf.serving.server.core import BODY_SECONDS, Core
 from acfnet_tf.serving.server.errors import RequestError, Status, bad_request
 from acfnet_tf.serving.server.model import LoadedModel, check_names
 from acfnet_tf.serving.server.versions import State
@@ -26,43 +27,40 @@ _PATHS = {
 }
 
 
-class RestService:
+async def answer(core: Core, request: web.Request) -> web.Response:
     """Answers every HTTP request there may be; what goes wrong is JSON too: {"error": "…"}."""
-
-    def __init__(self, core: Core) -> None:
-        self._core = core
-
-    async def handle(self, request: web.Request) -> web.Response:
-        try:
-            content, status = await self._answer(request), 200
-        except RequestError as error:
-            content, status = _dump({"error": str(error)}), error.http
-        except Exception as error:  # no request ends the server
-            traceback.print_exc()
-            content, status = _dump({"error": f"{type(error).__name__}: {error}"}), 500
-        return web.Response(body=content, status=status, content_type="application/json")
-
-    async def _answer(self, request: web.Request) -> bytes:
-        pattern = _PATHS.get(request.method)
-        match = pattern and pattern.fullmatch(request.path)
-        if not match:
-            status = Status.INVALID_ARGUMENT if request.path.lower().startswith("/v1/") else Status.NOT_FOUND
-            raise RequestError(status, f"Malformed request: {request.method} {request.path}")
-        if match["label"]:
-            raise bad_request(f"Unrecognized servable version label: {match['label']}")
-        name, version = match["name"], int(match["version"]) if match["version"] else None
-        if request.method == "GET" and not match["metadata"]:
-            states = self._core.versions.status(name, version)
-            return _dump({"model_version_status": [_show_state(*item) for item in states.items()]})
-        model = self._core.versions.find(name, version)
-        if request.method == "GET":
-            return _metadata(model)
-        with self._core.room() as room:
-            body = await _read(request, room)
-            return await self._core.compute(_predict, model, body)
+    try:
+        content, status = await _answer(core, request), 200
+    except RequestError as error:
+        content, status = _dump({"error": str(error)}), error.http
+    except Exception as error:  # no request ends the server
+        traceback.print_exc()
+        content, status = _dump({"error": f"{type(error).__name__}: {error}"}), 500
+    return web.Response(body=content, status=status, content_type="application/json")
 
 
-async def _read(request: web.Request, room: Room) -> bytearray:
+async def _answer(core: Core, request: web.Request) -> bytes:
+    pattern = _PATHS.get(request.method)
+    match = pattern and pattern.fullmatch(request.path)
+    if not match:
+        status = Status.INVALID_ARGUMENT if request.path.lower().startswith("/v1/") else Status.NOT_FOUND
+        raise RequestError(status, f"Malformed request: {request.method} {request.path}")
+    if match["label"]:
+        raise bad_request(f"Unrecognized servable version label: {match['label']}")
+    name, version = match["name"], int(match["version"]) if match["version"] else None
+    if request.method == "GET" and not match["metadata"]:
+        states = core.versions.status(name, version)
+        return _dump({"model_version_status": [_show_state(*item) for item in states.items()]})
+    model = core.versions.find(name, version)
+    if request.method == "GET":
+        return _metadata(model)
+    core.check(0, request.content_length or 0)
+    with core.room() as take:
+        body = await _read(request, take)
+        return await core.compute(_predict, model, body)
+
+
+async def _read(request: web.Request, take: Callable[[int], None]) -> bytearray:
     """The body, as far as there is room for it.
 
     Raises:
@@ -72,12 +70,11 @@ async def _read(request: web.Request, room: Room) -> bytearray:
 
     async def collect() -> None:
         async for chunk in request.content.iter_any():
-            room.take(len(chunk))
+            take(len(chunk))
             body.extend(chunk)
 
     if encoding := request.headers.get("Content-Encoding"):  # a megabyte may unpack to gigabytes
         raise RequestError(Status.INVALID_ARGUMENT, f"Content-Encoding {encoding} is not supported", http=415)
-    room.check(request.content_length or 0)
     try:
         await asyncio.wait_for(collect(), BODY_SECONDS)
     except asyncio.TimeoutError as error:

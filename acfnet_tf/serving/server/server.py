@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
-import signal
 import threading
+from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -17,8 +18,9 @@ from acfnet_tf.config import ServeConfig
 from acfnet_tf.errors import UserError
 from acfnet_tf.serving.server.core import MIB, Core
 from acfnet_tf.serving.server.grpc_service import GrpcService
-from acfnet_tf.serving.server.rest import RestService
+from acfnet_tf.serving.server.rest import answer
 from acfnet_tf.serving.server.versions import Versions
+from acfnet_tf.signals import Interruption
 
 
 class Server:
@@ -82,8 +84,16 @@ class Server:
             await asyncio.to_thread(self._versions.poll)
             if self._versions.current is None:
                 raise UserError(_no_version(self._versions))
-            self.rest_address = f"http://{await _listen_rest(rest, self._config)}"
-            self.grpc_address = await _listen_grpc(rpc, self._config)
+            host = self._config.host
+            await rest.setup()
+            with _listening(self._config, "rest_port"):
+                await web.TCPSite(rest, host, self._config.rest_port).start()
+            reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # for clients on this machine
+            self.rest_address = f"http://{_address(reachable, rest.addresses[0][1])}"
+            with _listening(self._config, "grpc_port"):
+                port = rpc.add_insecure_port(_address(host, self._config.grpc_port))
+            await rpc.start()
+            self.grpc_address = _address(reachable, port)
             self._started.set_result(None)
             watching = asyncio.create_task(self._watch())
             grace = await asyncio.wrap_future(self._stop)
@@ -104,25 +114,14 @@ class Server:
 
 def serve(model_dir: str | Path, config: ServeConfig, name: str | None = None) -> None:
     """Serves until SIGINT or SIGTERM; a second signal ends it at once. Arguments and errors are `Server`'s."""
-    server, stopped = Server(model_dir, config, name), threading.Event()
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def on_signal(*_: object) -> None:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-        stopped.set()
-
-    for number in previous:
-        signal.signal(number, on_signal)
-    with server:
+    with Interruption("finishing the requests that run") as interruption, Server(model_dir, config, name) as server:
         print(_greeting(server), flush=True)
-        stopped.wait()
-        print("stopping: finishing the requests that run.", flush=True)
+        interruption.wait()
 
 
 def _rest_server(core: Core) -> web.AppRunner:
     app = web.Application()
-    app.router.add_route("*", "/{path:.*}", RestService(core).handle)
+    app.router.add_route("*", "/{path:.*}", functools.partial(answer, core))
     # What is no HTTP at all is answered, but is not worth a stack trace.
     logging.getLogger("aiohttp.server").setLevel(logging.CRITICAL)
     # A client that goes away frees its place in the queue.
@@ -140,36 +139,20 @@ def _grpc_server(core: Core, config: ServeConfig) -> grpc.aio.Server:
     return server
 
 
-async def _listen_rest(server: web.AppRunner, config: ServeConfig) -> str:
-    await server.setup()
+@contextlib.contextmanager
+def _listening(config: ServeConfig, setting: str) -> Iterator[None]:
+    """Turns a port that cannot be had into one line that names its setting."""
     try:
-        await web.TCPSite(server, config.host, config.rest_port).start()
-    except OSError as error:
-        raise UserError(_cannot_listen(config.host, "rest_port", config.rest_port)) from error
-    return _address(config.host, server.addresses[0][1])
-
-
-async def _listen_grpc(server: grpc.aio.Server, config: ServeConfig) -> str:
-    host = f"[{config.host}]" if ":" in config.host else config.host
-    try:
-        port = server.add_insecure_port(f"{host}:{config.grpc_port}")
-    except RuntimeError as error:
-        raise UserError(_cannot_listen(config.host, "grpc_port", config.grpc_port)) from error
-    await server.start()
-    return _address(config.host, port)
+        yield
+    except (OSError, RuntimeError) as error:
+        raise UserError(
+            f"serve.{setting} = {getattr(config, setting)}: cannot listen there on {config.host}. Another program may"
+            " be using it: choose another port, or 0 for a free one."
+        ) from error
 
 
 def _address(host: str, port: int) -> str:
-    """What a client on this machine connects to."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _cannot_listen(host: str, setting: str, port: int) -> str:
-    return (
-        f"serve.{setting} = {port}: cannot listen there on {host}. Another program may be using it:"
-        f" choose another port, or 0 for a free one."
-    )
 
 
 def _no_version(versions: Versions) -> str:

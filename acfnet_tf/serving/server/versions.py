@@ -22,7 +22,6 @@ class Versions:
 
     Args:
         model_dir: …/NAME with one folder for each version, named by its number.
-        name: the model's.
         max_bytes: what one input of a request may take.
 
     Attributes:

@@ -6,12 +6,11 @@ from collections.abc import Collection
 
 import matplotlib
 import numpy as np
-from PIL import Image
 
 from acfnet_tf.data.classes import ClassSet
-from acfnet_tf.layers.resize import Grid, interpolation
-from acfnet_tf.visualization.figure import HOT
-from acfnet_tf.visualization.palette import colorize
+from acfnet_tf.layers.resize import Grid, interpolate, interpolation
+from acfnet_tf.visualization.palette import colorize, resized
+from acfnet_tf.visualization.panels import HOT
 
 LONGEST, SHORTEST = 1024, 512
 """The longer side of a picture on the page lies between these, in pixels: single pixels of tiny images can be hit."""
@@ -27,16 +26,9 @@ def view_size(size: Size) -> Size:
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
 
-def view(pixels: np.ndarray) -> np.ndarray:
-    """Labels (H, W) or an image (H, W, 3) in the size in which they are shown; the labels are never mixed."""
-    height, width = view_size(pixels.shape[:2])
-    if pixels.ndim == 3 and max(pixels.shape) > LONGEST:
-        return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS))
-    rows, columns = (
-        np.minimum(_centers(shown, length) + 0.5, length - 1).astype(int)
-        for shown, length in zip((height, width), pixels.shape[:2], strict=True)
-    )
-    return pixels[np.ix_(rows, columns)]
+def on_screen(pixels: np.ndarray) -> np.ndarray:
+    """Labels (H, W) or an image (H, W, 3) in the size in which they are shown."""
+    return resized(pixels, view_size(pixels.shape[:2]))
 
 
 def pixel_at(point: tuple[int, int], size: Size) -> tuple[int, int]:
@@ -53,13 +45,10 @@ def blend(
     """The colours of some classes on an image.
 
     Args:
-        image: (H, W, 3) uint8.
+        image: (H, W, 3) uint8, as what is returned.
         labels: (H, W).
         shown: the classes; all others, and labels that are no class, leave the image as it is.
         opacity: 0 … 1.
-
-    Returns:
-        (H, W, 3) uint8.
     """
     alpha = np.zeros(np.iinfo(labels.dtype).max + 1, np.float32)
     alpha[list(shown)] = opacity
@@ -79,14 +68,14 @@ def heat(values: np.ndarray, size: Size, grid: Grid, lowest: float) -> np.ndarra
         The view, uint8.
     """
     rows, columns = (
-        interpolation(_centers(shown, length), cells, *grid).numpy()
+        interpolation((np.arange(shown) + 0.5) * length / shown - 0.5, cells, *grid)
         for shown, length, cells in zip(view_size(size), size, values.shape, strict=True)
     )
-    enlarged = (rows @ values @ columns.T - lowest) / (1 - lowest)
+    enlarged = (interpolate(values[None, ..., None], rows, columns)[0, ..., 0].numpy() - lowest) / (1 - lowest)
     return matplotlib.colormaps[HOT](enlarged, bytes=True)[..., :3]
 
 
-def mark(picture: np.ndarray, pixel: tuple[int, int], size: Size) -> np.ndarray:
+def draw_cross(picture: np.ndarray, pixel: tuple[int, int], size: Size) -> np.ndarray:
     """A copy of a view with a cross, white on black, at a pixel (x, y) of its image of this size (H, W)."""
     picture = picture.copy()
     height, width = picture.shape[:2]
@@ -99,8 +88,3 @@ def mark(picture: np.ndarray, pixel: tuple[int, int], size: Size) -> np.ndarray:
         for down, right in ((reach, half), (half, reach)):
             picture[max(0, y - down) : y + down + 1, max(0, x - right) : x + right + 1] = color
     return picture
-
-
-def _centers(shown: int, length: int) -> np.ndarray:
-    """Where the centers of the pixels of a view lie among those of its image, along one side."""
-    return (np.arange(shown) + 0.5) * length / shown - 0.5

@@ -15,13 +15,15 @@ from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.reading import read_image
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.errors import UserError
+from acfnet_tf.pictures import Picture, encoded, read_picture
 from acfnet_tf.tables import plain
+from acfnet_tf.visualization.changes import find_changes
 from acfnet_tf.visualization.explore import drawing, tables
-from acfnet_tf.visualization.explore.analysis import Analysis, Analyst, occurring, read_sample, read_upload
+from acfnet_tf.visualization.explore.analysis import Analysis, analyze, occurring, probe, read_upload
 from acfnet_tf.visualization.explore.run_view import RunView, Updates, picture_box
-from acfnet_tf.visualization.figure import Picture, Run
+from acfnet_tf.visualization.inspection import inspector_of
 from acfnet_tf.visualization.palette import overlay
-from acfnet_tf.visualization.results import changes, paint_changes
+from acfnet_tf.visualization.panels import Run
 
 KEPT_SECONDS = 3600
 """An image that is not used for so long is forgotten, and its files are deleted."""
@@ -35,21 +37,23 @@ class Page:
     """The page of some runs.
 
     Args:
-        runs: one, or two to compare.
-        classes: of all runs and of the samples.
+        runs: one, or two to compare, whose networks know the same classes.
         samples: of which some are offered beside the user's own images.
-        config: which images are too large.
         folder: for the pictures of the page; Gradio's own, from which it serves them.
 
     Attributes:
         blocks: what Gradio launches.
+
+    Raises:
+        UserError: a run's model is no ACFNet.
     """
 
     def __init__(
         self, runs: Sequence[Run], classes: ClassSet, samples: Sequence[Sample], config: ExploreConfig, folder: Path
     ) -> None:
         self.runs, self.classes, self.config, self.folder = tuple(runs), classes, config, folder
-        self._analyst = Analyst(runs)
+        for run in runs:
+            inspector_of(run.predictor.model)  # which refuses other models now, and not at the first click
         self._samples, self._thumbnails = _offered(samples)
         title = " and ".join(run.name for run in runs)
         with gr.Blocks(
@@ -133,22 +137,21 @@ class Page:
         try:
             updates |= self._open(read_upload(file, self.config.max_pixels), opacity)
         except UserError as error:
-            gr.Warning(str(error), duration=20)
+            updates |= self._refused(error)
         return updates
 
     def _open_sample(self, opacity: float, chosen: gr.SelectData) -> Updates:
         try:
-            return self._open(read_sample(self._samples[chosen.index], self.classes), opacity)
+            return self._open(read_picture(self._samples[chosen.index], self.classes), opacity)
         except UserError as error:
-            gr.Warning(str(error), duration=20)
-            return {self._status: gr.skip()}
+            return self._refused(error)
 
     def _open(self, picture: Picture, opacity: float) -> Updates:
-        analysis = self._analyst.analyze(picture)
-        height, width = picture.image.shape[:2]
+        analysis = analyze(picture, self.runs)
+        height, width = picture.size
         labels = occurring(analysis, len(self.classes))
-        if picture.truth is not None:
-            labels = sorted({*labels, *(i for i in np.unique(picture.truth).tolist() if i < len(self.classes))})
+        if picture.label is not None:
+            labels = sorted({*labels, *(i for i in np.unique(picture.label).tolist() if i < len(self.classes))})
         choices = [(self.classes.names[label], str(label)) for label in labels]
         values = [value for _, value in choices]
         return {
@@ -163,29 +166,32 @@ class Page:
             **{part: update for view in self._views for part, update in view.reset().items()},
         }
 
+    def _refused(self, error: UserError) -> Updates:
+        gr.Warning(str(error), duration=20)
+        return {self._status: gr.skip()}
+
     def _redraw(self, analysis: Analysis | None, opacity: float, shown: list[str]) -> Updates:
         return self._maps(analysis, opacity, shown) if analysis else {self._image: gr.skip()}
 
     def _click(self, analysis: Analysis | None, opacity: float, shown: list[str], at: gr.SelectData) -> Updates:
         if analysis is None:
             return self._probe(analysis, 0, 0, opacity, shown)
-        pixel = drawing.pixel_at(at.index, analysis.picture.image.shape[:2])
+        pixel = drawing.pixel_at(at.index, analysis.picture.size)
         return self._probe(analysis, *pixel, opacity, shown)
 
     def _probe(self, analysis: Analysis | None, x: float, y: float, opacity: float, shown: list[str]) -> Updates:
         try:
             if analysis is None:
                 raise UserError("The image is no longer kept here. Open it again.")
-            analysis, probes = self._analyst.probe(analysis, (int(x or 0), int(y or 0)))
+            analysis, probes = probe(analysis, self.runs, (int(x or 0), int(y or 0)))
         except UserError as error:
-            gr.Warning(str(error), duration=20)
-            return {self._status: gr.skip()}
-        (x, y), truth = analysis.pixel, analysis.picture.truth
+            return self._refused(error)
+        (x, y), truth = analysis.pixel, analysis.picture.label
         named = ""
         if truth is not None:
             named = f", in truth {plain((*self.classes.names, 'ignored')[min(truth[y, x], len(self.classes))])}"
-        size = analysis.picture.image.shape[:2]
-        lowest = -1 if min(values.min() for probe in probes for values in probe.similarity.values()) < 0 else 0
+        size = analysis.picture.size
+        lowest = -1 if min(values.min() for each in probes for values in each.similarity.values()) < 0 else 0
         updates = {
             self._analysis: analysis,
             self._status: f"{plain(analysis.picture.name)}, {size[1]}×{size[0]} pixels; pixel ({x}, {y}){named}",
@@ -193,25 +199,23 @@ class Page:
             self._y: y,
             **self._maps(analysis, opacity, shown),
         }
-        for view, probe in zip(self._views, probes, strict=True):
-            for head, values in probe.similarity.items():
-                drawn = drawing.mark(drawing.heat(values, size, probe.grid, lowest), analysis.pixel, size)
+        for view, one in zip(self._views, probes, strict=True):
+            for head, values in one.similarity.items():
+                drawn = drawing.draw_cross(drawing.heat(values, size, one.grid, lowest), analysis.pixel, size)
                 updates[view.similarity[head]] = self._file(drawn)
-            updates |= view.with_probe(probe, self.classes, lowest)
+            updates |= view.with_probe(one, self.classes, lowest)
         return updates
 
     def _maps(self, analysis: Analysis, opacity: float, shown: list[str]) -> Updates:
         """All pictures but those of similarity."""
-        image, truth = drawing.view(analysis.picture.image), analysis.picture.truth
+        image, truth, pixel = drawing.on_screen(analysis.picture.image), analysis.picture.label, analysis.pixel
         labels = [int(value) for value in shown]
 
         def picture(values: np.ndarray) -> Updates:
-            return self._file(
-                drawing.mark(values, analysis.pixel, analysis.picture.image.shape[:2]) if analysis.pixel else values
-            )
+            return self._file(drawing.draw_cross(values, pixel, analysis.picture.size) if pixel else values)
 
         def overlaid(values: np.ndarray) -> Updates:
-            return picture(drawing.blend(image, drawing.view(values), self.classes, labels, opacity / 100))
+            return picture(drawing.blend(image, drawing.on_screen(values), self.classes, labels, opacity / 100))
 
         updates = {
             self._image: picture(image),
@@ -219,10 +223,9 @@ class Page:
         }
         for view, found in zip(self._views, analysis.labels, strict=True):
             updates |= {view.segmentation[head]: overlaid(values) for head, values in found.items()}
-            if view.differences is not None:
-                codes = changes(found["coarse"], found["fine"], truth, self.classes.ignore_label)
-                updates[view.differences] = picture(paint_changes(image, drawing.view(codes)))
-                updates[view.legend] = tables.change_legend(codes, truth is not None)
+            if changes := find_changes(found, truth, self.classes.ignore_label):
+                updates[view.differences] = picture(changes.painted(image))
+                updates[view.legend] = tables.change_legend(changes)
         return updates
 
     def _file(self, picture: np.ndarray) -> Updates:
@@ -231,7 +234,7 @@ class Page:
         An update, not a mere path: for a component that was skipped once, Gradio forgets to delete those.
         """
         file = self.folder / f"{secrets.token_urlsafe(24)}.jpg"
-        Image.fromarray(picture).save(file, quality=92, subsampling=0)
+        file.write_bytes(encoded(picture, "JPEG", quality=92, subsampling=0))
         return gr.update(value=str(file))
 
     def _write_files(self, analysis: Analysis | None) -> Updates:
@@ -246,11 +249,9 @@ class Page:
                 name = "_".join([stem, *([run.name.replace("/", "_")] if len(self.runs) > 1 else []), head])
                 overlaid = overlay(analysis.picture.image, labels, self.classes.colors)
                 for kind, pixels, file in (("labels", labels, name), ("overlay", overlaid, f"{name}_overlay")):
-                    # Quick rather than small: most are never fetched.
-                    Image.fromarray(pixels).save(folder / f"{file}.png", compress_level=1)
-                    updates[view.downloads[head, kind]] = gr.DownloadButton(
-                        value=str(folder / f"{file}.png"), interactive=True
-                    )
+                    path = folder / f"{file}.png"
+                    path.write_bytes(encoded(pixels, compress_level=1))  # quick, not small: most are never fetched
+                    updates[view.downloads[head, kind]] = gr.DownloadButton(value=str(path), interactive=True)
         return updates
 
 

@@ -7,10 +7,11 @@ from typing import Any
 import gradio as gr
 
 from acfnet_tf.data.classes import ClassSet
+from acfnet_tf.heads import COARSE, FINE, heads_in
 from acfnet_tf.tables import plain
 from acfnet_tf.visualization.explore import tables
-from acfnet_tf.visualization.explore.analysis import Probe, in_order
-from acfnet_tf.visualization.figure import Run
+from acfnet_tf.visualization.explore.analysis import Probe
+from acfnet_tf.visualization.panels import Run
 
 Updates = dict[Any, Any]
 """{component: its new value}; the others stay as they are."""
@@ -26,7 +27,7 @@ class RunView:
     """
 
     def __init__(self, run: Run, named: bool) -> None:
-        heads = in_order(run.predictor.heads)
+        heads = heads_in(run.predictor.heads)
         wide = {"min_width": 240, "scale": 1 if len(heads) > 1 else 2}
         self.segmentation, self.similarity, self.downloads, self.differences, self.legend = {}, {}, {}, None, None
         if named:
@@ -42,11 +43,11 @@ class RunView:
                             self.downloads[head, kind] = button
             with gr.Column(**wide):
                 if len(heads) > 1:
-                    differ = "Where fine differs from coarse"
+                    differ = f"Where {FINE} differs from {COARSE}"
                     self.differences = picture_box(differ, f"{differ}, {run.name}")
                     self.legend = gr.HTML(elem_classes="legend")
                 else:
-                    gr.Markdown(f"{plain(run.name)} has no coarse head, so it has one segmentation and no attention.")
+                    gr.Markdown(f"{plain(run.name)} has no {COARSE} head, so it has one segmentation and no attention.")
         with gr.Column(visible=False) as self.probed, gr.Row():
             for head in heads:
                 label = f"Similarity before the {head} head" if len(heads) > 1 else "Similarity before the head"
@@ -56,6 +57,7 @@ class RunView:
                 self.ramp = gr.HTML(elem_classes="legend")
 
     def parts(self) -> list[Any]:
+        """All components but the downloads."""
         found = [*self.segmentation.values(), self.differences, *self.similarity.values()]
         return [part for part in (*found, self.legend, self.probed, self.shares, self.ramp) if part is not None]
 

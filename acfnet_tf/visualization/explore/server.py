@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import socket
 import tempfile
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,8 +13,9 @@ from typing import Any
 from acfnet_tf.config import ExploreConfig
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.sample import Sample
-from acfnet_tf.errors import UserError
-from acfnet_tf.visualization.figure import Run
+from acfnet_tf.errors import UserError, needs_extra
+from acfnet_tf.signals import Interruption
+from acfnet_tf.visualization.panels import Run
 
 MOST_SESSIONS = 8
 """So many open pages keep their image; with one more, the one that was used longest ago is forgotten."""
@@ -27,6 +26,7 @@ _ANYWHERE = ("0.0.0.0", "::")
 _PATHS = ("/", "/config", "/theme.css", "/favicon.ico", "/robots.txt", "/manifest.json")
 _FOLDERS = ("/static/", "/assets/", "/svelte/")
 _CALLS = ("upload", "queue/join", "queue/data", "heartbeat/", "startup-events", "reset", "cancel")
+_OFF = ("share", "ssr_mode", "pwa", "mcp_server", "enable_monitoring", "run_history")
 _HEADERS = {
     # The browser itself refuses whatever is not from here.
     "content-security-policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; connect-src 'self';"
@@ -40,25 +40,17 @@ def explore(runs: Sequence[Run], classes: ClassSet, samples: Sequence[Sample], c
     """Serves the page until Ctrl-C or SIGTERM.
 
     Args:
-        runs: one, or two to compare.
-        classes: of all runs and of the samples.
+        runs: one, or two to compare, whose networks know the same classes.
         samples: of which some are offered beside the user's own images; may be none.
-        config: where the page is served, and which images are too large.
 
     Raises:
         UserError: Gradio is not installed, the address cannot be had, or a model is no ACFNet.
     """
-    stop = threading.Event()
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        with serving(runs, classes, samples, config) as address:
-            print(f"Explore {', '.join(run.name for run in runs)} at {address} (Ctrl-C ends it).", flush=True)
-            if config.host not in ("127.0.0.1", "::1", "localhost"):
-                print("Everyone who reaches this port can use the page: it asks for no password.", flush=True)
-            stop.wait()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with Interruption("closing the page") as interruption, serving(runs, classes, samples, config) as address:
+        print(f"Explore {', '.join(run.name for run in runs)} at {address} (Ctrl-C ends it).", flush=True)
+        if config.host not in ("127.0.0.1", "::1", "localhost"):
+            print("Everyone who reaches this port can use the page: it asks for no password.", flush=True)
+        interruption.wait()
 
 
 @contextlib.contextmanager
@@ -69,10 +61,8 @@ def serving(runs: Sequence[Run], classes: ClassSet, samples: Sequence[Sample], c
         # Gradio reads these when it is imported and when it makes a page. It shall tell nobody, and write here only.
         os.environ |= {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1"}
         os.environ |= {"GRADIO_TEMP_DIR": folder, "GRADIO_EXAMPLES_CACHE": folder}
-        try:
+        with needs_extra("explore", "--mode=explore"):
             import gradio  # noqa: F401
-        except ImportError as error:
-            raise UserError('--mode=explore needs more packages: pip install -e ".[explore]"') from error
         from acfnet_tf.visualization.explore.page import Page
         from acfnet_tf.visualization.explore.style import css, theme
 
@@ -84,13 +74,8 @@ def serving(runs: Sequence[Run], classes: ClassSet, samples: Sequence[Sample], c
                 server_port=config.port,
                 prevent_thread_lock=True,
                 quiet=True,
-                share=False,
-                ssr_mode=False,
-                pwa=False,
-                mcp_server=False,
-                enable_monitoring=False,
-                run_history=False,
                 footer_links=[],
+                **dict.fromkeys(_OFF, False),
                 max_file_size=config.max_upload_mib * 2**20,
                 state_session_capacity=MOST_SESSIONS,
                 theme=theme(),
@@ -130,23 +115,21 @@ class _Guard:
         self.app = app
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        from starlette.datastructures import MutableHeaders
+        from starlette.responses import PlainTextResponse
+
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
 
         async def send_with_headers(message: Any) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [
-                    *message["headers"],
-                    *((name.encode(), value.encode()) for name, value in _HEADERS.items()),
-                ]
+                MutableHeaders(scope=message).update(_HEADERS)
             await send(message)
 
         if is_open(scope["path"]):
             await self.app(scope, receive, send_with_headers)
         else:
-            from starlette.responses import PlainTextResponse
-
             await PlainTextResponse("Not found", status_code=404)(scope, receive, send_with_headers)
 
 

@@ -10,9 +10,11 @@ import numpy as np
 from matplotlib.colors import to_hex
 
 from acfnet_tf.data.classes import ClassSet
-from acfnet_tf.visualization.explore.analysis import Analysis, Probe, areas, in_order, occurring
-from acfnet_tf.visualization.figure import HOT, Run
-from acfnet_tf.visualization.results import CHANGE_COLORS, CHANGE_NAMES, Change, change_shares
+from acfnet_tf.heads import heads_in
+from acfnet_tf.tables import percent
+from acfnet_tf.visualization import changes
+from acfnet_tf.visualization.explore.analysis import Analysis, Probe, areas, occurring
+from acfnet_tf.visualization.panels import HOT, Run
 
 MOST_CLASSES = 8
 """Classes in a pixel's table; the others of a hundred classes share next to nothing."""
@@ -23,7 +25,7 @@ def area_table(analysis: Analysis, runs: Sequence[Run], classes: ClassSet) -> st
     columns = [
         (_title(run.name if len(runs) > 1 else "area", head, labels, len(runs) > 1), areas(labels[head], len(classes)))
         for run, labels in zip(runs, analysis.labels, strict=True)
-        for head in in_order(labels)
+        for head in heads_in(labels)
     ]
     titles, shares = zip(*columns, strict=True)
     order = sorted(occurring(analysis, len(classes)), key=lambda label: -max(column[label] for column in shares))
@@ -34,20 +36,18 @@ def probe_table(probe: Probe, classes: ClassSet) -> str:
     """Attention over class centers, and probabilities of both heads, of the classes that matter most at a pixel."""
     columns = {"attention": probe.attention} if probe.attention is not None else {}
     heads = probe.probabilities
-    columns |= {_title("probability", head, heads, False): heads[head] for head in in_order(heads)}
+    columns |= {_title("probability", head, heads, False): heads[head] for head in heads_in(heads)}
     highest = np.max(list(columns.values()), axis=0)
     order = np.argsort(-highest, kind="stable")[:MOST_CLASSES].tolist()
     return _table(classes, list(columns), {label: [column[label] for column in columns.values()] for label in order})
 
 
-def change_legend(codes: np.ndarray, has_truth: bool) -> str:
+def change_legend(found: changes.Changes) -> str:
     """What the colours of a difference map mean, with the share of each."""
-    shares = change_shares(codes)
     return "".join(
-        f'<span class="item"><i style="background:{CHANGE_COLORS[kind]}"></i>'
-        f"{CHANGE_NAMES[kind]} {100 * shares[kind]:.1f} %</span>"
-        for kind in CHANGE_NAMES
-        if (kind == Change.DIFFERENT) != has_truth
+        f'<span class="item"><i style="background:{changes.COLORS[kind]}"></i>'
+        f"{changes.NAMES[kind]} {percent(share)} %</span>"
+        for kind, share in zip(found.kinds, found.shares, strict=True)
     )
 
 
@@ -69,7 +69,7 @@ def _table(classes: ClassSet, titles: Sequence[str], rows: dict[int, list[float]
     body = []
     for label, shares in rows.items():
         swatch = f'<i style="background:rgb{classes.colors[label]}"></i>&nbsp;'
-        cells = "".join(f'<td style="--share:{100 * share:.1f}%">{100 * share:.1f} %</td>' for share in shares)
+        cells = "".join(f'<td style="--share:{percent(share)}%">{percent(share)} %</td>' for share in shares)
         body.append(f'<tr><th scope="row">{swatch}{escape(classes.names[label])}</th>{cells}</tr>')
     table = f'<table class="shares"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table>'
     return f'<div class="scroll">{table}</div>'

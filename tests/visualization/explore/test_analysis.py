@@ -8,9 +8,10 @@ from PIL import Image
 
 from acfnet_tf.config import EvaluationConfig
 from acfnet_tf.errors import UserError
-from acfnet_tf.visualization.explore.analysis import Analyst, areas, occurring, read_upload
-from acfnet_tf.visualization.figure import Picture
+from acfnet_tf.pictures import Picture
+from acfnet_tf.visualization.explore.analysis import analyze, areas, occurring, probe, read_upload
 from acfnet_tf.visualization.inspection import Inspector
+from acfnet_tf.visualization.panels import Run
 from tests.visualization.networks import tiny_run
 
 
@@ -20,26 +21,26 @@ def image() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def analyst() -> Analyst:
+def runs() -> list[Run]:
     flipped = EvaluationConfig(flip=True)
-    return Analyst([tiny_run("acf"), tiny_run("baseline", class_feature=None), tiny_run("flip", evaluation=flipped)])
+    return [tiny_run("acf"), tiny_run("baseline", class_feature=None), tiny_run("flip", evaluation=flipped)]
 
 
-def test_pixels_have_the_predictors_probabilities(analyst, image):
-    analysis = analyst.analyze(Picture("a", image))
-    expected = [run.predictor.probabilities(image) for run in analyst.runs]
+def test_pixels_have_the_predictors_probabilities(runs, image):
+    analysis = analyze(Picture("a", image), runs)
+    expected = [run.predictor.probabilities(image) for run in runs]
     for x, y in ((0, 0), (57, 40), (13, 29)):
-        analysis, probes = analyst.probe(analysis, (x, y))
+        analysis, probes = probe(analysis, runs, (x, y))
         assert analysis.pixel == (x, y)
-        for probe, probabilities in zip(probes, expected, strict=True):
-            assert probe.probabilities.keys() == probabilities.keys()
+        for one, probabilities in zip(probes, expected, strict=True):
+            assert one.probabilities.keys() == probabilities.keys()
             for head, values in probabilities.items():
-                np.testing.assert_allclose(probe.probabilities[head], values[y, x], rtol=1e-4, atol=1e-6)
+                np.testing.assert_allclose(one.probabilities[head], values[y, x], rtol=1e-4, atol=1e-6)
 
 
-def test_similarity_and_attention_are_the_inspections(analyst, image):
-    _, (acf, baseline, _) = analyst.probe(analyst.analyze(Picture("a", image)), (20, 10))
-    inspection = Inspector(analyst.runs[0].predictor.model)(image)
+def test_similarity_and_attention_are_the_inspections(runs, image):
+    _, (acf, baseline, _) = probe(analyze(Picture("a", image), runs), runs, (20, 10))
+    inspection = Inspector(runs[0].predictor.model)(image)
     for head in ("coarse", "fine"):
         np.testing.assert_allclose(acf.similarity[head], inspection.similarity(head, (20, 10)), atol=3e-3)
     np.testing.assert_array_equal(acf.attention, inspection.probabilities["coarse"][inspection.cell((20, 10))])
@@ -47,32 +48,32 @@ def test_similarity_and_attention_are_the_inspections(analyst, image):
 
 
 def test_the_class_center_ablation_has_no_attention(image):
-    analyst = Analyst([tiny_run("centers", class_feature="class_center")])
-    assert analyst.probe(analyst.analyze(Picture("a", image)), (0, 0))[1][0].attention is None
+    runs = [tiny_run("centers", class_feature="class_center")]
+    assert probe(analyze(Picture("a", image), runs), runs, (0, 0))[1][0].attention is None
 
 
-def test_features_are_computed_once(analyst, image):
-    first, _ = analyst.probe(analyst.analyze(Picture("a", image)), (0, 0))
-    second, _ = analyst.probe(first, (5, 5))
+def test_features_are_computed_once(runs, image):
+    first, _ = probe(analyze(Picture("a", image), runs), runs, (0, 0))
+    second, _ = probe(first, runs, (5, 5))
     assert second.inspections is first.inspections
 
 
-def test_a_pixel_outside(analyst, image):
-    analysis = analyst.analyze(Picture("a", image))
+def test_a_pixel_outside(runs, image):
+    analysis = analyze(Picture("a", image), runs)
     for pixel in ((58, 0), (0, 41), (-1, 0)):
         with pytest.raises(UserError, match=r"58×41: x goes from 0 to 57, y from 0 to 40"):
-            analyst.probe(analysis, pixel)
+            probe(analysis, runs, pixel)
 
 
-def test_one_pixel_and_other_models(analyst):
+def test_one_pixel(runs):
     one = np.zeros((1, 1, 3), np.uint8)
-    analysis, probes = analyst.probe(analyst.analyze(Picture("a", one)), (0, 0))
+    analysis, probes = probe(analyze(Picture("a", one), runs), runs, (0, 0))
     assert analysis.labels[0]["fine"].shape == (1, 1)
     assert probes[0].similarity["fine"].shape == (1, 1)
 
 
-def test_areas_and_occurring_classes(analyst, image):
-    analysis = analyst.analyze(Picture("a", image))
+def test_areas_and_occurring_classes(runs, image):
+    analysis = analyze(Picture("a", image), runs)
     shares = areas(np.uint8([[0, 0, 2, 255]]), 3)
     np.testing.assert_array_equal(shares, [0.5, 0, 0.25])
     found = {label for by_head in analysis.labels for labels in by_head.values() for label in np.unique(labels)}
@@ -84,7 +85,7 @@ def test_uploads_are_read_upright(tmp_path):
     exif[274] = 6
     Image.new("RGB", (30, 20)).save(tmp_path / "turned.jpg", exif=exif)
     picture = read_upload(str(tmp_path / "turned.jpg"), 600)
-    assert picture.image.shape == (30, 20, 3) and picture.name == "turned.jpg" and picture.truth is None
+    assert picture.image.shape == (30, 20, 3) and picture.name == "turned.jpg" and picture.label is None
 
 
 def test_bad_uploads(tmp_path):

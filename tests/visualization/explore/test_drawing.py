@@ -42,7 +42,7 @@ def test_a_click_beyond_the_edge_is_at_the_edge():
 def test_labels_are_not_mixed(height, width):
     labels = np.zeros((height, width), np.uint8)
     labels[:, width // 2 :] = 7
-    shown = drawing.view(labels)
+    shown = drawing.on_screen(labels)
     assert shown.shape == drawing.view_size((height, width))
     assert set(np.unique(shown)) <= {0, 7}
     if width > 1:
@@ -69,8 +69,8 @@ def test_heat_has_its_extremes_where_the_features_stand():
 
 def test_a_cross_at_the_pixel_in_every_corner():
     for pixel in ((0, 0), (99, 0), (0, 49), (99, 49)):
-        view = drawing.view(np.full((50, 100, 3), 128, np.uint8))
-        drawn = drawing.mark(view, pixel, (50, 100))
+        view = drawing.on_screen(np.full((50, 100, 3), 128, np.uint8))
+        drawn = drawing.draw_cross(view, pixel, (50, 100))
         rows, columns = np.nonzero((drawn == 255).all(-1))
         at = drawing.pixel_at((int(np.median(columns)), int(np.median(rows))), (50, 100))
         assert abs(at[0] - pixel[0]) <= 2 and abs(at[1] - pixel[1]) <= 2

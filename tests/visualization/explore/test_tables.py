@@ -8,9 +8,11 @@ import numpy as np
 
 from acfnet_tf.data.classes import ClassSet, numbered_classes
 from acfnet_tf.layers.resize import Grid
+from acfnet_tf.pictures import Picture
+from acfnet_tf.visualization.changes import WITH_TRUTH, WITHOUT_TRUTH, Changes
 from acfnet_tf.visualization.explore import tables
 from acfnet_tf.visualization.explore.analysis import Analysis, Probe
-from acfnet_tf.visualization.figure import Picture, Run
+from acfnet_tf.visualization.panels import Run
 
 
 def cells(table: str) -> list[list[str]]:
@@ -50,6 +52,6 @@ def test_names_are_text():
 
 
 def test_differences_with_and_without_truth():
-    codes = np.uint8([[0, 0, 0, 4]])
-    assert re.sub("<.*?>", "", tables.change_legend(codes, has_truth=False)) == "different 25.0 %"
-    assert "corrected by fine 50.0 %" in tables.change_legend(np.uint8([[0, 1, 5]]), has_truth=True)
+    without = Changes(np.uint8([[0, 0, 0, 4]]), WITHOUT_TRUTH)
+    assert re.sub("<.*?>", "", tables.change_legend(without)) == "different 25.0 %"
+    assert "corrected by fine 50.0 %" in tables.change_legend(Changes(np.uint8([[0, 1, 5]]), WITH_TRUTH))

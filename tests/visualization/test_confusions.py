@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from acfnet_tf.data.classes import ClassSet, default_colors, numbered_classes
 from acfnet_tf.metrics.confusion import ConfusionMatrix, iou_of_images
-from acfnet_tf.visualization.errors import (
+from acfnet_tf.visualization.confusions import (
     draw_boundary_curves,
     draw_class_bars,
     draw_comparison,
@@ -19,7 +19,7 @@ from acfnet_tf.visualization.errors import (
     largest_confusions,
     rank_images,
 )
-from acfnet_tf.visualization.figure import to_array
+from acfnet_tf.visualization.panels import to_array
 
 
 def matrix_of(counts: list[list[int]]) -> ConfusionMatrix:

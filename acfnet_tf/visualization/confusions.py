@@ -11,13 +11,13 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from acfnet_tf.data.classes import ClassSet
+from acfnet_tf.heads import COARSE, FINE, heads_in
 from acfnet_tf.metrics.confusion import ConfusionMatrix, iou_of_images
 from acfnet_tf.tables import points
-from acfnet_tf.visualization.figure import COARSE, FINE, class_name, shorten, styled
+from acfnet_tf.visualization.panels import BLUE, HEAD_COLORS, ORANGE, class_name, shorten, styled
 
 MAX_CONFUSED = 25
 """A confusion matrix is drawn of no more classes than these."""
-HEAD_COLORS = {"coarse": COARSE, "fine": FINE}
 _SHARES = "Blues"
 _NAME_LENGTH = 28
 
@@ -109,12 +109,12 @@ def draw_class_bars(matrices: Mapping[str, ConfusionMatrix], classes: ClassSet) 
     Args:
         matrices: {head: confusion matrix}, "fine" at least.
     """
-    heads = [head for head in HEAD_COLORS if head in matrices]
+    heads = heads_in(matrices)
     iou = {head: 100 * matrices[head].iou() for head in heads}
     occurring = np.flatnonzero(~np.isnan(np.stack(list(iou.values()))).all(axis=0))
     if not occurring.size:
         return _nothing_counted()
-    order = occurring[np.argsort(-np.nan_to_num(iou["fine"][occurring]), kind="stable")]
+    order = occurring[np.argsort(-np.nan_to_num(iou[FINE][occurring]), kind="stable")]
     figure = Figure((6.4, 1.1 + 0.2 * max(len(order), 2)), layout="constrained")
     axes = figure.subplots()
     places, height = np.arange(len(order)), 0.8 / len(heads)
@@ -129,9 +129,9 @@ def draw_class_bars(matrices: Mapping[str, ConfusionMatrix], classes: ClassSet) 
     axes.tick_params("y", length=0)
     if len(heads) > 1:
         right = axes.get_yaxis_transform()
-        for place, difference in zip(places, (iou["fine"] - iou["coarse"])[order], strict=True):
+        for place, difference in zip(places, (iou[FINE] - iou[COARSE])[order], strict=True):
             axes.text(1.09, place, points(difference / 100, 1), transform=right, ha="right", va="center", fontsize=7)
-        axes.text(1.09, -0.8, "fine − coarse", transform=right, ha="right", va="bottom", fontsize=7)
+        axes.text(1.09, -0.8, f"{FINE} − {COARSE}", transform=right, ha="right", va="bottom", fontsize=7)
     figure.legend(loc="outside upper left", ncols=2)
     return figure
 
@@ -146,11 +146,11 @@ def draw_boundary_curves(boundary: Mapping[str, Mapping[str, Mapping[str, Any]]]
     figure = Figure((6.4, 2.6), layout="constrained")
     both = figure.subplots(1, 2, sharey=True)
     for axes, (key, name) in zip(both, (("boundary_iou", "boundary IoU"), ("trimap_iou", "trimap IoU")), strict=True):
-        for head in (head for head in HEAD_COLORS if head in boundary):
+        for head in heads_in(boundary):
             widths = sorted(boundary[head], key=int)
             values = [_percent(boundary[head][width][key]) for width in widths]
-            marker = {"coarse": "s", "fine": "o"}[head]
-            axes.plot([int(width) for width in widths], values, marker=marker, color=HEAD_COLORS[head], label=head)
+            style = {"marker": "o" if head == FINE else "s", "color": HEAD_COLORS[head], "label": head}
+            axes.plot([int(width) for width in widths], values, **style)
         axes.set(title=f"mean {name}, %", xlabel="width of the band, pixels", xticks=[int(width) for width in widths])
         axes.grid(axis="y", alpha=0.3)
     if len(boundary) > 1:
@@ -179,7 +179,7 @@ def draw_comparison(compared: Mapping[str, Any], title: str = "") -> Figure:
     axes.axvline(0, color="black", linewidth=0.8)
     for place, (_, entry) in enumerate(entries):
         difference, low, high = (_percent(entry[key]) for key in ("difference", "low", "high"))
-        color = (FINE if difference > 0 else COARSE) if excludes_zero(entry) else "#767676"
+        color = (BLUE if difference > 0 else ORANGE) if excludes_zero(entry) else "#767676"
         face = color if excludes_zero(entry) else "white"
         axes.plot([low, high], [place, place], color=color, linewidth=1.4)
         axes.plot(difference, place, "D" if place == 0 else "o", color=color, markerfacecolor=face, markersize=5)

@@ -21,17 +21,18 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from PIL import Image
 
 from acfnet_tf.data.classes import ClassSet
-from acfnet_tf.files import replaced, write_errors
+from acfnet_tf.files import writing
+from acfnet_tf.heads import COARSE, FINE
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.layers.resize import Grid
 from acfnet_tf.tables import letters_wide
-from acfnet_tf.visualization.palette import colorize
+from acfnet_tf.visualization.palette import colorize, resized
 
-COARSE, FINE = "#E69F00", "#0072B2"
-"""Orange and blue of Okabe and Ito's palette, which colour-blind people tell apart."""
+ORANGE, BLUE = "#E69F00", "#0072B2"
+"""Of Okabe and Ito's palette, which colour-blind people tell apart."""
+HEAD_COLORS = {COARSE: ORANGE, FINE: BLUE}
 HOT = "inferno"
 """Colour map of values where more is hotter; its lightness grows evenly, for colour-blind people and in print."""
 PANEL_WIDTH = 2.2
@@ -58,10 +59,8 @@ _STYLE = {
     "svg.fonttype": "none",
     "text.parse_math": False,  # a name with dollar signs is no formula
 }
-
-
 _FONT = "DejaVu Sans"
-"""Comes with matplotlib."""
+"""This one comes with matplotlib."""
 _MORE_FONTS = (
     "Noto Sans CJK JP", "Noto Sans CJK SC", "Source Han Sans", "WenQuanYi Micro Hei", "WenQuanYi Zen Hei",
     "Droid Sans Fallback", "Microsoft YaHei", "Yu Gothic", "Malgun Gothic", "PingFang SC", "Hiragino Sans",
@@ -75,14 +74,6 @@ class Run(NamedTuple):
 
     name: str
     predictor: Predictor
-
-
-class Picture(NamedTuple):
-    """name; image (H, W, 3) uint8; truth (H, W) labels, or None where there is none."""
-
-    name: str
-    image: np.ndarray
-    truth: np.ndarray | None = None
 
 
 def styled(draw: Callable[..., Any]) -> Callable[..., Any]:
@@ -110,9 +101,15 @@ def grid(
         The figure and its axes, (rows, columns) of `Axes`.
     """
     aspects = np.broadcast_to(aspect, rows).clip(0.2, 5)  # a picture may be a line
-    figure = Figure((columns * panel_width, (panel_width * aspects + 0.1).sum() + 0.6), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0.01, hspace=0.01)
+    figure = close_together(columns * panel_width, (panel_width * aspects + 0.1).sum() + 0.6)
     return figure, figure.subplots(rows, columns, squeeze=False, height_ratios=aspects)
+
+
+def close_together(width: float, height: float, pad: float = 0.02) -> Figure:
+    """A figure, in inches, whose axes leave little room between them."""
+    figure = Figure((width, height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=pad, h_pad=pad, wspace=pad / 2, hspace=pad / 2)
+    return figure
 
 
 @styled
@@ -149,12 +146,12 @@ def fit(figure: Figure, axes: np.ndarray, right: float = 0) -> None:
 
 def show_image(axes: Axes, image: np.ndarray, title: str = "") -> None:
     """An image (H, W, 3) uint8, smoothly scaled down where it is wider than `PANEL_PIXELS`."""
-    _show(axes, image, title, Image.Resampling.LANCZOS, "auto")
+    _show(axes, _fitting(image), image.shape[:2], title, "auto")
 
 
 def show_labels(axes: Axes, labels: np.ndarray, classes: ClassSet, title: str = "") -> None:
     """Labels (H, W) in the colours of their classes, those that are no class in black; colours are never mixed."""
-    _show(axes, colorize(labels, classes.colors), title, Image.Resampling.NEAREST, "nearest")
+    _show(axes, colorize(_fitting(labels), classes.colors), labels.shape, title, "nearest")
 
 
 def show_map(
@@ -270,7 +267,7 @@ def save(figure: Figure, stem: Path) -> Path:
         stem = stem.with_name(f"{begin}…{zlib.crc32(name):08x}…{end}")
     for form in ("pdf", "png"):
         file = stem.with_name(f"{stem.name}.{form}")
-        with write_errors(file), replaced(file) as partial:
+        with writing(file) as partial:
             partial.write_bytes(to_bytes(figure, form, 300))
     return stem.with_name(f"{stem.name}.png")
 
@@ -297,12 +294,17 @@ def _possible(figure: Figure, dpi: float) -> float:
     return min(dpi, MOST_PIXELS / max(figure.get_size_inches()))
 
 
-def _show(axes: Axes, picture: np.ndarray, title: str, method: Image.Resampling, interpolation: str) -> None:
-    size = height, width = picture.shape[:2]
-    if width > PANEL_PIXELS:
-        smaller = (PANEL_PIXELS, max(1, round(height * PANEL_PIXELS / width)))
-        picture = np.asarray(Image.fromarray(picture).resize(smaller, method))
-    # Axes count the image's own pixels, whatever the picture was scaled to.
+def _fitting(pixels: np.ndarray) -> np.ndarray:
+    """An image or labels with no more columns than `PANEL_PIXELS`."""
+    height, width = pixels.shape[:2]
+    if width <= PANEL_PIXELS:
+        return pixels
+    return resized(pixels, (max(1, round(height * PANEL_PIXELS / width)), PANEL_PIXELS))
+
+
+def _show(axes: Axes, picture: np.ndarray, size: tuple[int, int], title: str, interpolation: str) -> None:
+    """Axes count the image's own pixels, of which there are `size`, whatever the picture was scaled to."""
+    height, width = size
     axes.imshow(picture, extent=(-0.5, width - 0.5, height - 0.5, -0.5), interpolation=interpolation)
     _frame(axes, size, title)
 

@@ -6,8 +6,6 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import ImageColor
@@ -15,15 +13,10 @@ from PIL import ImageColor
 from acfnet_tf.data.cityscapes import CITYSCAPES
 from acfnet_tf.data.classes import ClassSet, numbered_classes
 from acfnet_tf.errors import UserError
-from acfnet_tf.visualization.figure import Picture, Run, to_array
-from acfnet_tf.visualization.results import (
-    CHANGE_COLORS,
-    Change,
-    change_shares,
-    changes,
-    draw_results,
-    paint_changes,
-)
+from acfnet_tf.pictures import Picture
+from acfnet_tf.visualization import changes
+from acfnet_tf.visualization.panels import Run, to_array
+from acfnet_tf.visualization.segmentations import draw_results
 
 ROAD, SKY, CAR = (CITYSCAPES.names.index(name) for name in ("road", "sky", "car"))
 ORANGE = (200, 100, 50)
@@ -75,7 +68,7 @@ def test_one_run_with_two_heads_and_truth() -> None:
     assert titles(figure) == ["image", "truth", "coarse", "fine", "coarse ≠ fine"]
     road, sky, car = (CITYSCAPES.colors[label] for label in (ROAD, SKY, CAR))
     seen = [color_in(figure, axes) for axes in figure.axes]
-    assert seen == [ORANGE, car, sky, road, ImageColor.getrgb(CHANGE_COLORS[Change.BOTH_WRONG])]
+    assert seen == [ORANGE, car, sky, road, ImageColor.getrgb(changes.COLORS[changes.BOTH_WRONG])]
     assert color_in(figure, figure.axes[1], 0.25) == (0, 0, 0)
     red, green, blue = color_in(figure, figure.axes[4], 0.25)  # ignored pixels show the grey image
     assert red == green == blue > 150
@@ -143,34 +136,3 @@ def test_many_classes_of_any_names() -> None:
 def test_no_pictures() -> None:
     with pytest.raises(UserError, match="no pictures"):
         draw_results([ACF], [], CITYSCAPES)
-
-
-@given(st.lists(st.tuples(*[st.integers(0, 2)] * 2, st.sampled_from([0, 1, 2, 255])), min_size=1, max_size=30))
-def test_changes_say_which_head_is_right(pixels: list[tuple[int, int, int]]) -> None:
-    coarse, fine, truth = np.uint8(pixels).T[:, None]
-    codes = changes(coarse, fine, truth, 255)
-    for code, (was, became, true) in zip(codes[0].tolist(), pixels, strict=True):
-        expected = Change.SAME
-        if true == 255:
-            expected = Change.IGNORED
-        elif was != became:
-            expected = {became: Change.CORRECTED, was: Change.SPOILT}.get(true, Change.BOTH_WRONG)
-        assert code == expected
-    known = codes[codes != Change.IGNORED]
-    counted = change_shares(codes)
-    assert {kind: share * max(1, known.size) for kind, share in counted.items()} == pytest.approx(
-        {kind: (known == kind).sum() for kind in counted}
-    )
-    unknown = changes(coarse, fine, None, 255)
-    np.testing.assert_array_equal(unknown == Change.DIFFERENT, coarse != fine)
-    assert set(np.unique(unknown).tolist()) <= {Change.SAME, Change.DIFFERENT}
-
-
-def test_changes_are_painted_on_a_grey_image() -> None:
-    image = np.random.default_rng(0).integers(0, 256, (1, len(Change), 3), np.uint8)
-    painted = paint_changes(image, np.uint8([list(Change)]))[0]
-    for kind in Change:
-        if kind in CHANGE_COLORS:
-            assert tuple(painted[kind].tolist()) == ImageColor.getrgb(CHANGE_COLORS[kind])
-        else:
-            assert len(set(painted[kind].tolist())) == 1

@@ -16,7 +16,7 @@ from acfnet_tf.data.classes import ClassSet, default_colors, numbered_classes
 from acfnet_tf.errors import UserError
 from acfnet_tf.layers.resize import Grid
 from acfnet_tf.tables import letters_wide
-from acfnet_tf.visualization.figure import (
+from acfnet_tf.visualization.panels import (
     MOST_PIXELS,
     _drawable,
     _fonts,
@@ -105,7 +105,7 @@ def test_names_in_any_script_are_drawn_without_warnings(monkeypatch: pytest.Monk
         styled(drawn)()
         for remembered in (_fonts, _drawable):
             remembered.cache_clear()
-        monkeypatch.setattr("acfnet_tf.visualization.figure._MORE_FONTS", ())
+        monkeypatch.setattr("acfnet_tf.visualization.panels._MORE_FONTS", ())
         try:
             shown = styled(drawn)()
             assert shorten("写真_17\udcff", 30) == "??_17?"
