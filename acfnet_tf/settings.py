@@ -6,7 +6,6 @@ the nearest valid ones.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import dataclasses
 import difflib
@@ -16,7 +15,7 @@ import operator
 import os
 import types
 import typing
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -60,18 +59,6 @@ def checked(value: Any, expected: Any) -> Any:
         if is_within(found, expected):
             return found
     raise ValueError(f"{show(found)}: expected {describe(expected)}")
-
-
-def flag(expected: Any) -> Callable[[str], Any]:
-    """What `argparse` calls for a flag of this type and range, for one clear line where it does not fit."""
-
-    def parse(text: str) -> Any:
-        try:
-            return checked(text, expected)
-        except ValueError as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
-
-    return parse
 
 
 def convert(value: Any, expected: Any) -> Any:

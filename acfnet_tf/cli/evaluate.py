@@ -29,6 +29,7 @@ def run(flags: Any) -> None:
     from acfnet_tf.cluster import join_workers, read_tf_config, write_tf_config
     from acfnet_tf.errors import UserError
     from acfnet_tf.models.loading import MODEL_FILE
+    from acfnet_tf.reports.boundary import near_boundaries
     from acfnet_tf.reports.comparison import compare
     from acfnet_tf.reports.report import describe_inference, write_report
     from acfnet_tf.training.validation import evaluate_shared
@@ -45,9 +46,9 @@ def run(flags: Any) -> None:
     if any(sample.label is None for sample in samples):
         raise UserError(f"split {split} of {source.name} has no masks to evaluate against")
     runs = runs_to_show(flags, experiment, predictor, classes)
-    widths = experiment.evaluation.boundary_widths
+    make_counts = near_boundaries(experiment.evaluation.boundary_widths)
     with workers.naming_lost_ones():
-        found = [evaluate_shared(workers, run.predictor, samples, source.classes, widths) for run in runs]
+        found = [evaluate_shared(workers, run.predictor, samples, source.classes, make_counts) for run in runs]
     if not workers.is_chief:
         return
     report = write_report(

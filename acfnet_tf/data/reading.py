@@ -11,10 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -68,21 +67,6 @@ def image_of(content: bytes, source: Source, *, max_pixels: int | None = None, s
     if image.mode in ("P", "PA"):
         image = image.convert("RGBA")
     return np.array(_turned(np.asarray(image.convert("RGB")), orientation), order="C")
-
-
-def read_size(source: Source) -> tuple[int, int]:
-    """Height and width of a picture, upright, without decoding it; of a file, no more is read than says it.
-
-    Raises:
-        DataError: it cannot be read.
-    """
-    if isinstance(source, Piece):
-        file = io.BytesIO(without_texts(read_bytes(source)))
-    else:
-        file = _png_without_pixels(source) or str(source)
-    with open_picture(file) as image:
-        turned = image.format != "TIFF" and stored_orientation(image) >= 5
-        return image.size if turned else image.size[::-1]
 
 
 def read_values(source: Source, coding: str) -> np.ndarray:
@@ -290,19 +274,6 @@ def _decode(
         raise DataError(f"{source}: damaged or cut off ({reason}). Copy or unpack it again.") from error
 
 
-def _png_without_pixels(path: str | Path) -> BinaryIO | None:
-    """The size of a PNG and its EXIF, which may stand behind the pixels, as a PNG that opens; None of another file."""
-    try:
-        with open(path, "rb", buffering=0) as file:  # a buffer would read most of the pixels
-            chunks = [file.read(33)]
-            if not chunks[0].startswith(PNG_START):
-                return None
-            chunks += [chunk for _, chunk in _chunks(file, lambda kind: kind == b"eXIf")]
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
-    return io.BytesIO(b"".join((*chunks, b"\0\0\0\0IDAT")))
-
-
 def without_texts(png: bytes) -> bytes:
     """The chunks of a PNG that make the picture, and its EXIF, put before the pixels; another file is not changed.
 
@@ -310,25 +281,15 @@ def without_texts(png: bytes) -> bytes:
     """
     if not png.startswith(PNG_START):
         return png
-    file = io.BytesIO(png)
-    chunks = [file.read(8)]
-    # The names of critical chunks begin with a capital.
-    for kind, chunk in _chunks(file, lambda kind: kind[:1].isupper() or kind in (b"tRNS", b"eXIf")):
-        chunks.insert(2 if kind == b"eXIf" else len(chunks), chunk)
-    return b"".join(chunks)
-
-
-def _chunks(file: BinaryIO, wanted: Callable[[bytes], bool]) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and content of the chunks of a PNG that are wanted; the others are passed over without being read.
-
-    Ends behind the picture, or at what is no chunk, as its name is not of letters: TensorFlow refuses such a file, and
-    the zeros that may follow a damaged one have no end.
-    """
+    file, chunks = io.BytesIO(png), [PNG_START[:8]]
+    file.seek(8)
+    # What has no name of letters is no chunk: TensorFlow refuses such a file, and the zeros that may follow a damaged
+    # one have no end.
     while (kind := (begin := file.read(8))[4:]).isalpha():
-        length = int.from_bytes(begin[:4], "big") + 4
-        if wanted(kind):
-            yield kind, begin + file.read(length)
-        else:
-            file.seek(length, os.SEEK_CUR)
+        chunk = begin + file.read(int.from_bytes(begin[:4], "big") + 4)
+        # The names of critical chunks begin with a capital.
+        if kind[:1].isupper() or kind in (b"tRNS", b"eXIf"):
+            chunks.insert(2 if kind == b"eXIf" else len(chunks), chunk)
         if kind == b"IEND":
-            return
+            break
+    return b"".join(chunks)

@@ -1,9 +1,9 @@
-"""What every head gets right over a split: IoU (Section 4.2), boundaries, single images."""
+"""What every head gets right over a split, and in every single image: IoU (Section 4.2)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -13,40 +13,50 @@ from acfnet_tf.data.sample import Sample
 from acfnet_tf.errors import UserError
 from acfnet_tf.inference.overlap import overlapped
 from acfnet_tf.inference.predictor import Predictor
-from acfnet_tf.metrics.boundary import BoundaryCounts
 from acfnet_tf.metrics.confusion import ConfusionMatrix
 
 
-@dataclass
+class Counts(Protocol):
+    """What is counted beside the confusion of classes, over any number of images.
+
+    Attributes:
+        counts: integers of any shape; those of several processes may be summed.
+    """
+
+    counts: np.ndarray
+
+    def update(self, label: np.ndarray, prediction: np.ndarray) -> None:
+        """Adds an image: (H, W) integers each."""
+
+
+MakeCounts = Callable[[ClassSet], Counts]
+
+
 class Evaluation:
-    """What was counted over a split.
+    """What was counted over a split; all zeros at the beginning.
+
+    Args:
+        heads: those of the model.
+        classes: of the data.
+        images: how many there are.
+        make_counts: makes what is counted besides, for each head.
 
     Attributes:
         matrices: {head: confusion matrix over all images}.
-        boundaries: {head: counts near boundaries over all images}; without widths, there is nothing in them.
         images: {head: (images, N, 3) int64}, in the order of the samples `ConfusionMatrix.class_pixels` of every image:
             hits, pixels in the truth, pixels predicted (on valid pixels).
+        sizes: (images, 2) int64, height and width.
+        others: {head: what is counted besides}; empty where that is nothing.
     """
 
-    matrices: dict[str, ConfusionMatrix]
-    boundaries: dict[str, BoundaryCounts]
-    images: dict[str, np.ndarray]
-
-    @classmethod
-    def of_nothing(
-        cls, heads: Sequence[str], classes: ClassSet, images: int, boundary_widths: Sequence[int] = ()
-    ) -> Evaluation:
-        """All zeros, for this many images.
-
-        Raises:
-            UserError: a width is not a positive whole number.
-        """
-        size, ignore_label = len(classes), classes.ignore_label
-        return cls(
-            {head: ConfusionMatrix(size, ignore_label) for head in heads},
-            {head: BoundaryCounts(size, boundary_widths, ignore_label) for head in heads},
-            {head: np.zeros((images, size, 3), np.int64) for head in heads},
-        )
+    def __init__(
+        self, heads: Sequence[str], classes: ClassSet, images: int, make_counts: MakeCounts | None = None
+    ) -> None:
+        self._classes = classes
+        self.matrices = {head: self._matrix() for head in heads}
+        self.images = {head: np.zeros((images, len(classes), 3), np.int64) for head in heads}
+        self.sizes = np.zeros((images, 2), np.int64)
+        self.others = {head: make_counts(classes) for head in heads} if make_counts else {}
 
     def count(self, index: int, label: np.ndarray, predictions: Mapping[str, np.ndarray]) -> None:
         """Adds one image.
@@ -56,12 +66,17 @@ class Evaluation:
             label: (H, W) integers, the truth.
             predictions: {head: (H, W) integers}.
         """
+        self.sizes[index] = label.shape
         for head, prediction in predictions.items():
-            own = ConfusionMatrix(self.matrices[head].num_classes, self.matrices[head].ignore_label)
-            own.update(label, prediction)
-            self.matrices[head].merge(own)
-            self.images[head][index] = own.class_pixels()
-            self.boundaries[head].update(label, prediction)
+            of_image = self._matrix()
+            of_image.update(label, prediction)
+            self.matrices[head].merge(of_image)
+            self.images[head][index] = of_image.class_pixels()
+            if head in self.others:
+                self.others[head].update(label, prediction)
+
+    def _matrix(self) -> ConfusionMatrix:
+        return ConfusionMatrix(len(self._classes), self._classes.ignore_label)
 
 
 def evaluate(
@@ -69,29 +84,28 @@ def evaluate(
     samples: Sequence[Sample],
     classes: ClassSet,
     *,
-    boundary_widths: Sequence[int] = (),
+    make_counts: MakeCounts | None = None,
     progress: bool = True,
     stop: Callable[[], bool] = lambda: False,
 ) -> Evaluation:
     """Labels every sample, one image at a time at its own size, and counts against its truth.
 
     Args:
-        boundary_widths: how many pixels from a boundary boundaries are measured, for each measurement; see
-            `BoundaryCounts`.
+        make_counts: makes what is counted besides, such as `acfnet_tf.reports.boundary.near_boundaries`.
         stop: asked after every image whether to leave out the rest, which then counts as nothing.
 
     Returns:
         The counts of every head of the model.
 
     Raises:
-        UserError: no samples, the model has another number of classes, or a width is not a positive whole number.
+        UserError: no samples, or the model has another number of classes.
         DataError: a sample cannot be read.
     """
     if not samples:
         raise UserError("no samples to evaluate")
     if predictor.num_classes != len(classes):
         raise UserError(f"the model has {predictor.num_classes} classes, the data have {len(classes)}")
-    evaluation = Evaluation.of_nothing(predictor.heads, classes, len(samples), boundary_widths)
+    evaluation = Evaluation(predictor.heads, classes, len(samples), make_counts)
 
     def count(entry: tuple[int, Sample], pair: tuple[np.ndarray, np.ndarray], labels: dict[str, np.ndarray]) -> None:
         evaluation.count(entry[0], pair[1], labels)

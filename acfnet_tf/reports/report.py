@@ -16,13 +16,12 @@ from typing import Any, NamedTuple
 
 from acfnet_tf._version import __version__
 from acfnet_tf.config import EvaluationConfig
-from acfnet_tf.data.reading import read_size
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.evaluation.evaluate import Evaluation
 from acfnet_tf.files import write_atomically
 from acfnet_tf.heads import heads_in
-from acfnet_tf.metrics.boundary import BoundaryCounts
 from acfnet_tf.metrics.confusion import accuracy_of_images, iou_of_images, mean_over_classes
+from acfnet_tf.reports.boundary import BoundaryCounts
 from acfnet_tf.reports.report_text import report_text
 
 _PACKAGES = ("tensorflow", "keras", "numpy", "pillow")
@@ -76,7 +75,8 @@ def write_report(
         "classes": list(class_names),
         "heads": {head: _result(evaluation, head, class_names) for head in heads},
         "images": _images(evaluation, heads, samples),
-        "measured": {"model": model, "initialized_from": initialization} | _conditions(inference, samples, split, data),
+        "measured": {"model": model, "initialized_from": initialization}
+        | _conditions(inference, evaluation, split, data),
     }
     if comparison is not None:
         content["comparison"] = dict(comparison)
@@ -100,15 +100,15 @@ def describe_inference(inference: EvaluationConfig) -> str:
     return f"{where}, {scales}, {'with' if inference.flip else 'no'} left-right flip"
 
 
-def _conditions(inference: EvaluationConfig, samples: Sequence[Sample], split: str, data: str) -> dict[str, Any]:
+def _conditions(inference: EvaluationConfig, evaluation: Evaluation, split: str, data: str) -> dict[str, Any]:
     """What the numbers depend on, by name."""
-    sizes = Counter("{}×{}".format(*read_size(sample.image)) for sample in samples)
+    sizes = Counter("{}×{}".format(*size) for size in evaluation.sizes.tolist())
     versions = {"acfnet_tf": __version__, "python": platform.python_version()}
     versions |= {name: metadata.version(name) for name in _PACKAGES}
     return {
         "data": data,
         "split": split,
-        "images": len(samples),
+        "images": len(evaluation.sizes),
         "image_sizes": dict(sizes.most_common()),
         "batch_size": 1,
         "inference": describe_inference(inference),
@@ -117,13 +117,13 @@ def _conditions(inference: EvaluationConfig, samples: Sequence[Sample], split: s
 
 
 def _result(evaluation: Evaluation, head: str, class_names: Sequence[str]) -> dict[str, Any]:
-    matrix, boundary = evaluation.matrices[head], evaluation.boundaries[head]
+    matrix, near = evaluation.matrices[head], evaluation.others.get(head)
     return {
         "mean_iou": _or_none(matrix.mean_iou()),
         "pixel_accuracy": _or_none(matrix.pixel_accuracy()),
         "iou": dict(zip(class_names, map(_or_none, matrix.iou()), strict=True)),
         "confusion": matrix.counts.tolist(),
-        "boundary": {str(width): _boundary_result(boundary, width, class_names) for width in boundary.widths},
+        "boundary": {str(width): _boundary_result(near, width, class_names) for width in near.widths} if near else {},
     }
 
 

@@ -31,7 +31,7 @@ from acfnet_tf.pictures import encoded
 from acfnet_tf.progress import ProgressBar
 from acfnet_tf.serving.channels import RefusedError
 from acfnet_tf.serving.connection import Client
-from acfnet_tf.settings import Range, flag
+from acfnet_tf.settings import Range, checked
 from acfnet_tf.signals import exit_status
 
 
@@ -97,6 +97,18 @@ def _path(text: str) -> Path:
     return Path(os.path.expanduser(text))
 
 
+def _flag(expected: Any) -> Callable[[str], Any]:
+    """What `argparse` calls for a flag of this type and range, for one clear line where it does not fit."""
+
+    def parse(text: str) -> Any:
+        try:
+            return checked(text, expected)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return parse
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m acfnet_tf.serving.client", formatter_class=argparse.RawTextHelpFormatter, description=__doc__
@@ -106,10 +118,10 @@ def main() -> None:
     parser.add_argument("--model", default="acfnet", help="name under which the model is served (%(default)s)")
     parser.add_argument("--version", help="number or label of a version; the newest by default")
     parser.add_argument("--output", type=_path, help="folder for the PNGs; INPUT_labels by default")
-    parser.add_argument("--parallel", type=flag(Threads), default=8, help="requests at a time (%(default)s)")
+    parser.add_argument("--parallel", type=_flag(Threads), default=8, help="requests at a time (%(default)s)")
     parser.add_argument(
         "--timeout",
-        type=flag(Annotated[float, Range(above=0, most=86_400)]),
+        type=_flag(Annotated[float, Range(above=0, most=86_400)]),
         default=300.0,
         help="seconds for one request, its time in the queue included (%(default)s)",
     )

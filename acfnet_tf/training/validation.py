@@ -8,7 +8,7 @@ import numpy as np
 
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.sample import Sample
-from acfnet_tf.evaluation.evaluate import Evaluation, evaluate
+from acfnet_tf.evaluation.evaluate import Evaluation, MakeCounts, evaluate
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.training.workers import Workers
 
@@ -18,7 +18,7 @@ def evaluate_shared(
     predictor: Predictor,
     samples: Sequence[Sample],
     classes: ClassSet,
-    boundary_widths: Sequence[int] = (),
+    make_counts: MakeCounts | None = None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Evaluation | None:
     """`evaluate` on all samples, of which every worker takes its part; all workers get the sums, which are exact.
@@ -32,10 +32,11 @@ def evaluate_shared(
     Raises:
         UserError, DataError: as `evaluate`.
     """
-    whole = Evaluation.of_nothing(predictor.heads, classes, len(samples), boundary_widths)
+    whole = Evaluation(predictor.heads, classes, len(samples), make_counts)
     if mine := workers.part_of(samples):  # there may be fewer images than workers
-        part = evaluate(predictor, mine, classes, boundary_widths=boundary_widths, progress=workers.is_chief, stop=stop)
-        whole.matrices, whole.boundaries = part.matrices, part.boundaries
+        part = evaluate(predictor, mine, classes, make_counts=make_counts, progress=workers.is_chief, stop=stop)
+        whole.matrices, whole.others = part.matrices, part.others
+        workers.part_of(whole.sizes)[:] = part.sizes
         for head, counts in part.images.items():
             workers.part_of(whole.images[head])[:] = counts
     stopped = workers.gather(stop()).any()
@@ -47,8 +48,9 @@ def _sum_in_place(workers: Workers, evaluation: Evaluation) -> None:
     """Every count becomes its sum over the workers, by a single exchange."""
     tables = [
         *(matrix.counts for matrix in evaluation.matrices.values()),
-        *(boundary.counts for boundary in evaluation.boundaries.values()),
+        *(other.counts for other in evaluation.others.values()),
         *evaluation.images.values(),
+        evaluation.sizes,
     ]
     sums = workers.sum(np.concatenate([table.ravel() for table in tables]))
     ends = np.cumsum([table.size for table in tables])

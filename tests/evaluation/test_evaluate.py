@@ -12,8 +12,8 @@ from acfnet_tf.data.reading import load_sample
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.errors import DataError, UserError
 from acfnet_tf.evaluation.evaluate import evaluate
-from acfnet_tf.metrics.boundary import BoundaryCounts
 from acfnet_tf.metrics.confusion import iou_of_images
+from acfnet_tf.reports.boundary import BoundaryCounts, near_boundaries
 
 
 class RedIsTheClass:
@@ -58,15 +58,17 @@ def test_every_image_has_its_own_counts(samples):
 
 
 def test_boundaries_are_counted_where_widths_are_given(samples):
-    assert not evaluate(RedIsTheClass(), samples, CITYSCAPES, progress=False).boundaries["fine"].widths
-    found = evaluate(RedIsTheClass(), samples, CITYSCAPES, boundary_widths=(2, 1), progress=False).boundaries
+    assert not evaluate(RedIsTheClass(), samples, CITYSCAPES, progress=False).others
+    evaluation = evaluate(RedIsTheClass(), samples, CITYSCAPES, make_counts=near_boundaries((2, 1)), progress=False)
+    found = evaluation.others
+    assert evaluation.sizes.tolist() == [[4, 6], [9, 5], [1, 1]]
     expected = BoundaryCounts(19, (1, 2))
     for image, label in (load_sample(sample, CITYSCAPES) for sample in samples):
         expected.update(label, RedIsTheClass().labels(image)["coarse"])
     np.testing.assert_array_equal(found["coarse"].counts, expected.counts)
     assert np.nanmin(found["fine"].boundary_iou(1)) == 1
     with pytest.raises(UserError, match="boundary_widths"):
-        evaluate(RedIsTheClass(), samples, CITYSCAPES, boundary_widths=(0,), progress=False)
+        evaluate(RedIsTheClass(), samples, CITYSCAPES, make_counts=near_boundaries((0,)), progress=False)
 
 
 def test_what_counting_trips_over_is_raised(samples):

@@ -26,7 +26,7 @@ def masks(images: int, seed: int = 0, classes: int = 3) -> np.ndarray:
 def evaluated(truth: np.ndarray, wrong: float, seed: int = 1, heads: tuple[str, ...] = ("fine",)) -> Evaluation:
     """Of predictions of which a share is one of the first two classes, whatever the truth."""
     rng = np.random.default_rng(seed)
-    evaluation = Evaluation.of_nothing(heads, CLASSES, len(truth))
+    evaluation = Evaluation(heads, CLASSES, len(truth))
     for index, label in enumerate(truth):
         prediction = np.where(rng.random(label.shape) < wrong, rng.integers(0, 2, label.shape), label)
         evaluation.count(index, label, dict.fromkeys(heads, prediction))

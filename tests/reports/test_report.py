@@ -6,13 +6,13 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from acfnet_tf.config import EvaluationConfig
 from acfnet_tf.data.classes import ClassSet, default_colors
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.errors import UserError
 from acfnet_tf.evaluation.evaluate import Evaluation
+from acfnet_tf.reports.boundary import near_boundaries
 from acfnet_tf.reports.comparison import compare
 from acfnet_tf.reports.report import Report, describe_inference, write_report
 
@@ -23,9 +23,9 @@ PREDICTIONS = {"fine": np.array([[0, 0, 1, 0]], np.uint8), "coarse": np.zeros((1
 
 def evaluated(*heads: str, widths: tuple[int, ...] = (1, 3)) -> Evaluation:
     """Three images: one with everything, one all ignored, one that is right."""
-    evaluation = Evaluation.of_nothing(heads, CLASSES, 3, widths)
+    evaluation = Evaluation(heads, CLASSES, 3, near_boundaries(widths))
     evaluation.count(0, TRUTH, {head: PREDICTIONS[head] for head in heads})
-    evaluation.count(1, np.full_like(TRUTH, 255), {head: PREDICTIONS[head] for head in heads})
+    evaluation.count(1, np.full((2, 2), 255, np.uint8), dict.fromkeys(heads, np.zeros((2, 2), np.uint8)))
     evaluation.count(2, np.zeros_like(TRUTH), dict.fromkeys(heads, np.zeros_like(TRUTH)))
     return evaluation
 
@@ -33,9 +33,7 @@ def evaluated(*heads: str, widths: tuple[int, ...] = (1, 3)) -> Evaluation:
 @pytest.fixture
 def report(tmp_path):
     """The run folder, and what writes a report into it."""
-    Image.new("RGB", (20, 10)).save(tmp_path / "wide.png")
-    Image.new("RGB", (5, 10)).save(tmp_path / "tall.png")
-    samples = [Sample(n, str(tmp_path / f"{n}.png"), None) for n in ("wide", "tall", "wide")]
+    samples = [Sample(name, str(tmp_path / f"{name}.png"), None) for name in ("wide", "tall", "wide")]
 
     def write(evaluation: Evaluation, comparison: dict | None = None, **more: object) -> Report:
         return write_report(
@@ -78,7 +76,7 @@ def test_markdown(report):
         "Model: model.keras, run by tensorflow",
         "Initialised from: resnet101.pth (sha256 0123456789ab)",
         "Data: Cityscapes in /data/cityscapes, split val, 3 images",
-        "10×20 (2), 10×5 (1); batch size 1",
+        "1×4 (2), 2×2 (1); batch size 1",
         "whole image, one scale (1.0), with left-right flip",
         "tensorflow 2",
         "keras 3",
@@ -113,7 +111,7 @@ def test_json(report):
     assert [image["name"] for image in content["images"]] == ["wide", "tall", "wide"]
     assert content["images"][0]["fine"] == {"mean_iou": pytest.approx((2 / 3 + 1 / 2) / 2), "pixel_accuracy": 0.75}
     assert content["images"][1]["coarse"] == {"mean_iou": None, "pixel_accuracy": None}
-    assert content["measured"]["image_sizes"] == {"10×20": 2, "10×5": 1}
+    assert content["measured"]["image_sizes"] == {"1×4": 2, "2×2": 1}
     assert content["measured"]["batch_size"] == 1
     assert content["measured"]["images"] == 3
     assert "comparison" not in content

@@ -12,6 +12,7 @@ from PIL import Image
 from acfnet_tf.data.classes import numbered_classes
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.evaluation.evaluate import Evaluation
+from acfnet_tf.reports.boundary import near_boundaries
 from acfnet_tf.training.validation import evaluate_shared
 from acfnet_tf.training.workers import Workers
 
@@ -59,7 +60,8 @@ def evaluated_by(count: int, samples: list[Sample], stop=lambda index: False) ->
 
     def work(index: int) -> Evaluation | None:
         workers = Threads(index, count, exchange, barrier)
-        return evaluate_shared(workers, FirstChannel(), samples, CLASSES, (1, 2), stop=lambda: stop(index))
+        counts = near_boundaries((1, 2))
+        return evaluate_shared(workers, FirstChannel(), samples, CLASSES, counts, stop=lambda: stop(index))
 
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(work, range(count)))
@@ -67,13 +69,14 @@ def evaluated_by(count: int, samples: list[Sample], stop=lambda index: False) ->
 
 @pytest.mark.parametrize("count", [2, 3, 7])  # the last one: more workers than images
 def test_shared_counts_are_those_of_one_alone(samples, count):
-    alone = evaluate_shared(Workers(None), FirstChannel(), samples, CLASSES, (1, 2))
+    alone = evaluate_shared(Workers(None), FirstChannel(), samples, CLASSES, near_boundaries((1, 2)))
     assert alone.images["fine"][..., 1].sum(axis=1).tolist() == [7 * 9] * 5
     for shared in evaluated_by(count, samples):
         for head in FirstChannel.heads:
             np.testing.assert_array_equal(shared.matrices[head].counts, alone.matrices[head].counts)
-            np.testing.assert_array_equal(shared.boundaries[head].counts, alone.boundaries[head].counts)
+            np.testing.assert_array_equal(shared.others[head].counts, alone.others[head].counts)
             np.testing.assert_array_equal(shared.images[head], alone.images[head])
+        np.testing.assert_array_equal(shared.sizes, alone.sizes)
 
 
 def test_nobody_has_a_result_where_one_was_stopped(samples):

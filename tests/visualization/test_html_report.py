@@ -17,6 +17,7 @@ from acfnet_tf.config import EvaluationConfig
 from acfnet_tf.data.classes import ClassSet, default_colors
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.evaluation.evaluate import evaluate
+from acfnet_tf.reports.boundary import near_boundaries
 from acfnet_tf.reports.comparison import compare
 from acfnet_tf.reports.report import write_report
 from acfnet_tf.visualization.html_report import MAX_SIDE, write_html_report
@@ -137,7 +138,8 @@ def written(tmp_path_factory):
         ("nothing", [OTHER, OWN], (), 4),
     ):
         samples = every[first:]
-        found = [evaluate(run.predictor, samples, CLASSES, boundary_widths=widths, progress=False) for run in runs]
+        counts = near_boundaries(widths)
+        found = [evaluate(run.predictor, samples, CLASSES, make_counts=counts, progress=False) for run in runs]
         content = write_report(
             folder / name,
             found[-1],

@@ -14,10 +14,11 @@ class is a miss, and a label like another for the bands.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.errors import UserError
 from acfnet_tf.metrics.confusion import ious, valid_pixels
 
@@ -99,6 +100,15 @@ class BoundaryCounts:
         shape = len(self.widths) + 1, self.num_classes + 1
         counts = np.bincount(bands * shape[1] + labels, minlength=shape[0] * shape[1]).reshape(shape)
         return counts.cumsum(axis=0)[:-1, :-1]
+
+
+def near_boundaries(widths: Sequence[int]) -> Callable[[ClassSet], BoundaryCounts]:
+    """What `evaluate` makes its counts near boundaries by.
+
+    Raises:
+        UserError: when it is called: a width is not a positive whole number.
+    """
+    return lambda classes: BoundaryCounts(len(classes), widths, classes.ignore_label)
 
 
 def _narrowest_bands(labels: np.ndarray, valid: np.ndarray, widths: Sequence[int]) -> np.ndarray:

@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
 from acfnet_tf.errors import UserError
-from acfnet_tf.metrics.boundary import BoundaryCounts
+from acfnet_tf.reports.boundary import BoundaryCounts
 
 IGNORED = 255
 
