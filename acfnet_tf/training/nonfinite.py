@@ -95,6 +95,6 @@ class NonFiniteSteps:
         return f"no image is to blame by itself; its images are: {named}", TAME, False
 
     def _is_bad(self, image: tf.Tensor, label: tf.Tensor) -> bool:
-        with deferred_statistics():  # which are dropped: this is no training
+        with deferred_statistics():  # They are dropped, as this is no training.
             losses = self.loss(self.model(image[None], training=True), label[None])
         return not np.isfinite([float(value) for value in losses.values()]).all()

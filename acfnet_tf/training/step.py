@@ -143,12 +143,12 @@ class TrainStep:
         return self._finish(losses, self.strategy.run(replica_gradients), statistics, before)
 
     def _micro_batch(self, batch: dict[str, tf.Tensor], i: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        # Samples that are far apart, so that they are the same ones whatever the number of replicas.
+        # It consists of samples that are far apart, so that they are the same ones whatever the number of replicas.
         rows = slice(i, None, self.micro_steps)
         return batch["image"][rows], batch["label"][rows]
 
     def _forward(self, images: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
-        with deferred_statistics():  # which are dropped: the pass is repeated
+        with deferred_statistics():  # They are dropped, as the pass is repeated.
             return self.loss.hardness(self.model(images, training=True), labels)
 
     def _forward_backward(
@@ -159,7 +159,7 @@ class TrainStep:
             with deferred_statistics() as updates:
                 losses = self.loss(self.model(images, training=True), labels, kept)
             scaled = losses["total"] * self.loss_scale.scale if self.loss_scale else losses["total"]
-        with deferred_statistics():  # rematerialisation runs the forward pass again, here
+        with deferred_statistics():  # Rematerialisation runs the forward pass again in here.
             gradients = tape.gradient(scaled, self.variables)
         self.statistics = [variable for variable, _ in updates]
         return losses, gradients, [value for _, value in updates]
