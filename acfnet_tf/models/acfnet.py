@@ -180,13 +180,11 @@ class ACFNet(keras.Model):
 
     def _keep(self, network: str) -> None:
         """Keeps what the model was made of: every argument as an attribute, a model as a backbone by its name."""
-        about = json.loads(network)
-        for name, value in about["arguments"].items():
-            if name != "dtype":
-                value = tuple(value) if isinstance(value, list) else value
-                setattr(self, name, value["config"]["name"] if isinstance(value, dict) else value)
-        self.backbone_layers = frozenset(about["backbone_layers"])
         self.get_layer(NORMALIZATION).network = network
+        self.backbone_layers = frozenset(json.loads(network)["backbone_layers"])
+        for name, value in self.get_config().items():
+            if name in ARGUMENTS:
+                setattr(self, name, value["config"]["name"] if isinstance(value, dict) else value)
 
     def compile(
         self,
@@ -241,7 +239,9 @@ class ACFNet(keras.Model):
         return [variable for variable in self.trainable_variables if id(variable) not in backbone]
 
     def get_config(self) -> dict[str, Any]:
-        return json.loads(self.get_layer(NORMALIZATION).network)["arguments"] | {"name": self.name}
+        arguments = json.loads(self.get_layer(NORMALIZATION).network)["arguments"]
+        tuples = {name: tuple(value) for name, value in arguments.items() if isinstance(value, list)}
+        return arguments | tuples | {"name": self.name}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> ACFNet:
