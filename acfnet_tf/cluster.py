@@ -5,17 +5,50 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import tensorflow as tf
 
 from acfnet_tf.errors import ConfigError, Stopped, first_line
-from acfnet_tf.training.workers import LOST, Workers
+from acfnet_tf.training.workers import Workers
 
 TF_CONFIG = "TF_CONFIG"
 """The environment variable in which TensorFlow programs find their cluster: JSON with the addresses of all workers and
 the task of this one."""
+
+
+LOST = signal.SIGTERM
+"""Where the other workers are gone or not there yet, training ends as by this signal: a restart may mend it."""
+
+
+@contextlib.contextmanager
+def naming_lost_workers(workers: Workers) -> Iterator[None]:
+    """Names the worker that is lost, around whatever they do together.
+
+    Raises:
+        Stopped: another worker is gone; says which.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        lost = lost_worker(workers, error)
+        if lost is None:
+            raise
+        message = f"{lost} is gone; its own output says why. Then give the same command on all workers again."
+        raise Stopped(message, LOST) from error
+
+
+def lost_worker(workers: Workers, error: tf.errors.OpError) -> str | None:
+    """Which other worker a failed operation was waiting for, as text; None where that was not its trouble."""
+    if workers.count == 1:
+        return None
+    task = re.search(r"/task:(\d+)", error.message)
+    gone = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
+    if task and int(task[1]) != workers.index and int(task[1]) < workers.count:
+        return f"worker {task[1]} ({workers.addresses[int(task[1])]})"
+    return "another worker" if isinstance(error, (*gone, tf.errors.CancelledError)) else None
 
 
 def join_workers(strategy: str) -> Workers:

@@ -13,7 +13,7 @@ import numpy as np
 
 from acfnet_tf.checks.before_training import look_into
 from acfnet_tf.checks.blame import blame
-from acfnet_tf.cluster import join_workers
+from acfnet_tf.cluster import join_workers, naming_lost_workers
 from acfnet_tf.config import Experiment
 from acfnet_tf.data.sample import DataSource, Sample
 from acfnet_tf.importers.counts import class_pixels, count_values
@@ -59,6 +59,9 @@ def train(experiment: Experiment, run_dir: str | Path, data_dir: str | None = No
         The file of the trained model.
 
     Raises:
-        UserError, Stopped: as `acfnet_tf.training.loop.train`.
+        UserError: as `acfnet_tf.training.loop.train`.
+        Stopped: SIGTERM, SIGINT, or another worker was lost; the same call continues.
     """
-    return train_with(experiment, run_dir, data_dir, join_workers(experiment.train.strategy), TOOLS)
+    workers = join_workers(experiment.train.strategy)
+    with naming_lost_workers(workers):
+        return train_with(experiment, run_dir, data_dir, workers, TOOLS)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from acfnet_tf.cluster import TF_CONFIG, join_workers, read_tf_config, write_tf_config
+from acfnet_tf.cluster import TF_CONFIG, join_workers, lost_worker, read_tf_config, write_tf_config
 from acfnet_tf.errors import ConfigError
 from acfnet_tf.training.workers import Workers
 
@@ -107,7 +107,7 @@ def test_a_lost_worker_is_named():
     gone = tf.errors.UnavailableError(
         None, None, "from remote target /job:worker/replica:0/task:2 while calling RecvBuf"
     )
-    assert workers.lost(gone) == "worker 2 (c:3)"
-    assert workers.lost(tf.errors.UnavailableError(None, None, "no name")) == "another worker"
-    assert workers.lost(tf.errors.InvalidArgumentError(None, None, "bad shape")) is None
-    assert Workers(tf.distribute.get_strategy()).lost(gone) is None
+    assert lost_worker(workers, gone) == "worker 2 (c:3)"
+    assert lost_worker(workers, tf.errors.UnavailableError(None, None, "no name")) == "another worker"
+    assert lost_worker(workers, tf.errors.InvalidArgumentError(None, None, "bad shape")) is None
+    assert lost_worker(Workers(tf.distribute.get_strategy()), gone) is None

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from acfnet_tf.checks.finding import Finding, faulty, is_training, needs_masks
 from acfnet_tf.checks.pair import MOST_UNKNOWN, MaskFacts, Pair
-from acfnet_tf.data.classes import ClassSet, pack_color, voc_colors
+from acfnet_tf.data.classes import ClassSet, pack_color
+from acfnet_tf.importers.colors import voc_colors
 
 _LOSSY = ("JPEG", "MPO", "JPEG2000")
 _COLOR_MODES = ("RGB", "RGBA")

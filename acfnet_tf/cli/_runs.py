@@ -10,8 +10,9 @@ from absl.flags import FlagValues
 
 from acfnet_tf.cli._entry import program
 from acfnet_tf.config import PRESCRIBED, Experiment
-from acfnet_tf.data.classes import ClassSet, numbered_classes
+from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.errors import ConfigError, UserError
+from acfnet_tf.importers.colors import numbered_classes
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.paths import check_writable
 from acfnet_tf.recipes import experiment_names, load_experiment

@@ -26,7 +26,7 @@ def define_flags(define: Any) -> None:
 def run(flags: Any) -> None:
     from acfnet_tf.cli._data import split_samples
     from acfnet_tf.cli._runs import commands_of, next_command, output_folder, run_folder, runs_to_show, trained_model
-    from acfnet_tf.cluster import join_workers, read_tf_config, write_tf_config
+    from acfnet_tf.cluster import join_workers, naming_lost_workers, read_tf_config, write_tf_config
     from acfnet_tf.errors import UserError
     from acfnet_tf.models.loading import MODEL_FILE
     from acfnet_tf.reports.boundary import near_boundaries
@@ -47,7 +47,7 @@ def run(flags: Any) -> None:
         raise UserError(f"split {split} of {source.name} has no masks to evaluate against")
     runs = runs_to_show(flags, experiment, predictor, classes)
     make_counts = near_boundaries(experiment.evaluation.boundary_widths)
-    with workers.naming_lost_ones():
+    with naming_lost_workers(workers):
         found = [evaluate_shared(workers, run.predictor, samples, source.classes, make_counts) for run in runs]
     if not workers.is_chief:
         return

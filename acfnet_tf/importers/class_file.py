@@ -11,10 +11,11 @@ from typing import Any, Literal, NamedTuple
 
 import yaml
 
-from acfnet_tf.data.classes import IGNORED, MAX_CLASSES, ClassSet, default_colors, pack_color, unpack_color
+from acfnet_tf.data.classes import IGNORED, MAX_CLASSES, ClassSet, pack_color, unpack_color
 from acfnet_tf.data.sample import read_text
 from acfnet_tf.errors import DataError
 from acfnet_tf.importers.class_list import read_list
+from acfnet_tf.importers.colors import default_colors
 
 Coding = Literal["index", "color"]
 Color = tuple[int, int, int]

@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from acfnet_tf.config import DataConfig
-from acfnet_tf.data.classes import IGNORED, ClassSet, default_colors, pack_color, unpack_color
+from acfnet_tf.data.classes import IGNORED, ClassSet, pack_color, unpack_color
 from acfnet_tf.data.reading import Source, read_values
 from acfnet_tf.errors import DataError
 from acfnet_tf.importers.class_file import Coding, find_class_file, parse_class_file
+from acfnet_tf.importers.colors import default_colors
 from acfnet_tf.importers.counts import all_values, count_values
 from acfnet_tf.importers.mixture import find_mixture
 from acfnet_tf.importers.presets import PRESETS

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from acfnet_tf.data.cityscapes import CITYSCAPES
-from acfnet_tf.data.classes import IGNORED, ClassSet, voc_colors
+from acfnet_tf.data.classes import IGNORED, ClassSet
+from acfnet_tf.importers.colors import voc_colors
 
 _ADE20K = """
 wall 787878, building b47878, sky 06e6e6, floor 503232, tree 04c803, ceiling 787850, road 8c8c8c, bed cc05ff,

@@ -86,30 +86,7 @@ class ConfusionMatrix:
 
 def ious(hits: np.ndarray, truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     """Intersection over union from pixel counts of one shape; nan where there is neither truth nor prediction."""
-    return _ratio(hits, truth + predicted - hits)
-
-
-def mean_over_classes(iou: np.ndarray) -> np.ndarray:
-    """Mean over the last axis of the classes that are not nan, (…, N) → (…,) float64; nan where there are none."""
-    return _ratio(np.nansum(iou, axis=-1), (~np.isnan(iou)).sum(axis=-1))
-
-
-def iou_of_images(counts: np.ndarray) -> np.ndarray:
-    """Mean IoU of each image, over the classes that occur in it or are predicted.
-
-    Args:
-        counts: (images, N, 3) integers, `ConfusionMatrix.class_pixels` of every image.
-
-    Returns:
-        (images,) float64; nan for an image without valid pixels.
-    """
-    return mean_over_classes(ious(*np.moveaxis(counts, -1, 0)))
-
-
-def accuracy_of_images(counts: np.ndarray) -> np.ndarray:
-    """Fraction of each image's valid pixels that are predicted right; arguments and result as of `iou_of_images`."""
-    hits, truth, _ = np.moveaxis(counts, -1, 0)
-    return _ratio(hits.sum(axis=1), truth.sum(axis=1))
+    return ratio(hits, truth + predicted - hits)
 
 
 def valid_pixels(label: np.ndarray, prediction: np.ndarray, num_classes: int, ignore_label: int) -> np.ndarray:
@@ -129,5 +106,5 @@ def valid_pixels(label: np.ndarray, prediction: np.ndarray, num_classes: int, ig
     return valid
 
 
-def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     return np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)

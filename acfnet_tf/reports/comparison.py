@@ -15,7 +15,8 @@ import numpy as np
 from acfnet_tf.errors import UserError
 from acfnet_tf.evaluation.evaluate import Evaluation
 from acfnet_tf.heads import heads_in
-from acfnet_tf.metrics.confusion import ious, mean_over_classes
+from acfnet_tf.metrics.confusion import ious
+from acfnet_tf.reports.scores import mean_over_classes
 
 CONFIDENCE = 0.95
 RESAMPLES = 10_000

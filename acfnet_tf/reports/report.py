@@ -20,9 +20,9 @@ from acfnet_tf.data.sample import Sample
 from acfnet_tf.evaluation.evaluate import Evaluation
 from acfnet_tf.files import write_atomically
 from acfnet_tf.heads import heads_in
-from acfnet_tf.metrics.confusion import accuracy_of_images, iou_of_images, mean_over_classes
 from acfnet_tf.reports.boundary import BoundaryCounts
 from acfnet_tf.reports.report_text import report_text
+from acfnet_tf.reports.scores import accuracy_of_images, iou_of_images, mean_over_classes
 
 _PACKAGES = ("tensorflow", "keras", "numpy", "pillow")
 

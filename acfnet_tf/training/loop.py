@@ -59,25 +59,25 @@ def train(
         ConfigError: settings that do not fit one another, the machine, or what the folder holds.
         DataError: missing or unreadable data.
         UserError: another training is in the folder, a full disk, or numbers that are not finite.
-        Stopped: SIGTERM, SIGINT, or another worker was lost; the same call continues.
+        Stopped: SIGTERM or SIGINT; the same call continues.
+        tf.errors.OpError: another worker was lost.
     """
     workers.check_batch(experiment.train.batch_size)
     if experiment.train.xla and workers.strategy.num_replicas_in_sync > 1:
         raise ConfigError("train.xla compiles what runs on one device; here are several. Leave it out")
-    with workers.naming_lost_ones():
-        if workers.is_chief:
-            check_same_run(Path(run_dir), experiment)  # That comes first: to look into the data can take minutes.
-        initialization = initialization_of_run(experiment.model, Path(run_dir), workers, tools.find_weights)
-        experiment = dataclasses.replace(experiment, model=initialization.config)
-        with workers.chief_first():
-            source = tools.open_data(experiment.data, data_dir)
-        experiment = _with_classes(experiment, len(source.classes))
-        folder = RunFolder(run_dir, experiment, source.classes, writes=workers.is_chief)
-        training = _Training(experiment, folder, workers, source, initialization, tools)
-        del initialization  # It holds the weights.
-        with folder.open(), tools.interruption() as training.interruption:
-            training.run()
-            workers.gather(0)  # Nobody leaves before the chief has written everything.
+    if workers.is_chief:
+        check_same_run(Path(run_dir), experiment)  # That comes first: to look into the data can take minutes.
+    initialization = initialization_of_run(experiment.model, Path(run_dir), workers, tools.find_weights)
+    experiment = dataclasses.replace(experiment, model=initialization.config)
+    with workers.chief_first():
+        source = tools.open_data(experiment.data, data_dir)
+    experiment = _with_classes(experiment, len(source.classes))
+    folder = RunFolder(run_dir, experiment, source.classes, writes=workers.is_chief)
+    training = _Training(experiment, folder, workers, source, initialization, tools)
+    del initialization  # It holds the weights.
+    with folder.open(), tools.interruption() as training.interruption:
+        training.run()
+        workers.gather(0)  # Nobody leaves before the chief has written everything.
     return folder.model_file
 
 

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import re
-import signal
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from acfnet_tf.errors import ConfigError, Stopped
+from acfnet_tf.errors import ConfigError
 from acfnet_tf.replicas import replica_sum
-
-LOST = signal.SIGTERM
-"""Where the other workers are gone or not there yet, training ends as by this signal: a restart may mend it."""
 
 
 class Workers:
@@ -100,32 +95,6 @@ class Workers:
             others = [self.addresses[i] for i in range(self.count) if digests[i] != digests[0]]
             if others:
                 raise ConfigError(f"the {name} of {', '.join(others)} differ from those of {self.addresses[0]}")
-
-    def lost(self, error: tf.errors.OpError) -> str | None:
-        """Which other worker a failed operation was waiting for, as text; None where that was not its trouble."""
-        if self.count == 1:
-            return None
-        task = re.search(r"/task:(\d+)", error.message)
-        gone = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.DeadlineExceededError)
-        if task and int(task[1]) != self.index and int(task[1]) < self.count:
-            return f"worker {task[1]} ({self.addresses[int(task[1])]})"
-        return "another worker" if isinstance(error, (*gone, tf.errors.CancelledError)) else None
-
-    @contextlib.contextmanager
-    def naming_lost_ones(self) -> Iterator[None]:
-        """Names the worker that is lost, around whatever they do together.
-
-        Raises:
-            Stopped: another worker is gone; says which.
-        """
-        try:
-            yield
-        except tf.errors.OpError as error:
-            lost = self.lost(error)
-            if lost is None:
-                raise
-            message = f"{lost} is gone; its own output says why. Then give the same command on all workers again."
-            raise Stopped(message, LOST) from error
 
     @tf.function(autograph=False)
     def _sum(self, values: tf.Tensor) -> tf.Tensor:

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.heads import COARSE, FINE, heads_in
-from acfnet_tf.metrics.confusion import ConfusionMatrix, iou_of_images
+from acfnet_tf.metrics.confusion import ConfusionMatrix
+from acfnet_tf.reports.scores import iou_of_images
 from acfnet_tf.tables import points
 from acfnet_tf.visualization.panels import BLUE, HEAD_COLORS, ORANGE, class_name, shorten, styled
 

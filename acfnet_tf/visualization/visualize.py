@@ -15,10 +15,10 @@ from acfnet_tf.errors import UserError
 from acfnet_tf.evaluation.evaluate import evaluate
 from acfnet_tf.failures import Failures
 from acfnet_tf.heads import FINE
-from acfnet_tf.metrics.confusion import iou_of_images
 from acfnet_tf.paths import unified
 from acfnet_tf.pictures import Picture, read_picture
 from acfnet_tf.progress import ProgressBar
+from acfnet_tf.reports.scores import iou_of_images
 from acfnet_tf.settings import suggest
 from acfnet_tf.tables import percent
 from acfnet_tf.visualization.attention import draw_attention

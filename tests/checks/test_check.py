@@ -15,10 +15,11 @@ from PIL import Image
 from acfnet_tf.checks.check import CheckResult, check_data
 from acfnet_tf.checks.finding import Finding
 from acfnet_tf.data.cityscapes import CITYSCAPES
-from acfnet_tf.data.classes import IGNORED, ClassSet, pack_color, voc_colors
+from acfnet_tf.data.classes import IGNORED, ClassSet, pack_color
 from acfnet_tf.data.sample import DataSource, Sample
 from acfnet_tf.errors import DataError
 from acfnet_tf.importers import cityscapes
+from acfnet_tf.importers.colors import voc_colors
 from acfnet_tf.scenes.street_scenes import write_street_scenes
 
 SIZE = (12, 16)

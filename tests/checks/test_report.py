@@ -12,8 +12,9 @@ from acfnet_tf.checks.check import CheckResult, SplitCounts
 from acfnet_tf.checks.finding import Finding
 from acfnet_tf.checks.report import write_check_report
 from acfnet_tf.checks.values import UnknownValue
-from acfnet_tf.data.classes import ClassSet, default_colors
+from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.sample import DataSource
+from acfnet_tf.importers.colors import default_colors
 
 FILES = tuple(f"masks/größe {number}.png" for number in range(25))
 FINDINGS = (

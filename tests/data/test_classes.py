@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from acfnet_tf.data.cityscapes import CITYSCAPES, LABEL_IDS
-from acfnet_tf.data.classes import IGNORED, ClassSet, default_colors, pack_color, unpack_color
+from acfnet_tf.data.classes import IGNORED, ClassSet, pack_color, unpack_color
+from acfnet_tf.importers.colors import default_colors
 
 
 def test_cityscapes_maps_label_ids_to_train_ids() -> None:

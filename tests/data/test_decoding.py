@@ -16,12 +16,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from acfnet_tf.data.classes import ClassSet, numbered_classes
+from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.decoding import Decoder
 from acfnet_tf.data.reading import image_of, read_image, read_values, values_of
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.errors import DataError
 from acfnet_tf.export.image_bytes import decode_upright
+from acfnet_tf.importers.colors import numbered_classes
 from acfnet_tf.serving import connection
 
 RNG = np.random.default_rng(0)

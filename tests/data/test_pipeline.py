@@ -17,13 +17,14 @@ from PIL import Image
 
 from acfnet_tf.config import DataConfig
 from acfnet_tf.data.cityscapes import CITYSCAPES
-from acfnet_tf.data.classes import IGNORED, ClassSet, default_colors, pack_color
+from acfnet_tf.data.classes import IGNORED, ClassSet, pack_color
 from acfnet_tf.data.order import SampleOrder, sample_file_index
 from acfnet_tf.data.pipeline import diagnose, training_dataset
 from acfnet_tf.data.reading import load_sample
 from acfnet_tf.data.sample import Piece, Sample
 from acfnet_tf.errors import DataError
 from acfnet_tf.importers.cityscapes import list_samples
+from acfnet_tf.importers.colors import default_colors
 
 CONFIG = DataConfig(crop_size=(24, 32))
 

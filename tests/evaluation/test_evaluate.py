@@ -7,13 +7,14 @@ import pytest
 from PIL import Image
 
 from acfnet_tf.data.cityscapes import CITYSCAPES, LABEL_IDS
-from acfnet_tf.data.classes import ClassSet, default_colors
+from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.reading import load_sample
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.errors import DataError, UserError
 from acfnet_tf.evaluation.evaluate import evaluate
-from acfnet_tf.metrics.confusion import iou_of_images
+from acfnet_tf.importers.colors import default_colors
 from acfnet_tf.reports.boundary import BoundaryCounts, near_boundaries
+from acfnet_tf.reports.scores import iou_of_images
 
 
 class RedIsTheClass:

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 
 from acfnet_tf.config import EvaluationConfig
 from acfnet_tf.data.cityscapes import CITYSCAPES
-from acfnet_tf.data.classes import ClassSet, default_colors
+from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.errors import UserError
 from acfnet_tf.export.formats import FORMATS, open_file
 from acfnet_tf.export.graph import float32
 from acfnet_tf.export.litert import write_litert
 from acfnet_tf.importers.class_file import read_class_file
+from acfnet_tf.importers.colors import default_colors
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.models.create import create_model
 from tests.tiny import tiny_experiment

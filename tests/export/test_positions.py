@@ -11,10 +11,10 @@ import tensorflow as tf
 from PIL import Image
 
 from acfnet_tf.config import ExportConfig
-from acfnet_tf.data.classes import numbered_classes
 from acfnet_tf.export.formats import FORMATS, open_file
 from acfnet_tf.export.litert import write_litert
 from acfnet_tf.export.saved_model import write_saved_model
+from acfnet_tf.importers.colors import numbered_classes
 from acfnet_tf.inference.predictor import Predictor
 from tests.positions import BORDER, coordinates, expected, position_network
 

@@ -18,8 +18,8 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from acfnet_tf.config import EvaluationConfig, ExportConfig
 from acfnet_tf.data.cityscapes import CITYSCAPES
-from acfnet_tf.data.classes import numbered_classes
 from acfnet_tf.export.saved_model import write_saved_model
+from acfnet_tf.importers.colors import numbered_classes
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.visualization.palette import colorize
 

@@ -13,11 +13,11 @@ import tensorflow as tf
 
 from acfnet_tf.config import ExportConfig
 from acfnet_tf.data.cityscapes import CITYSCAPES
-from acfnet_tf.data.classes import numbered_classes
 from acfnet_tf.errors import UserError
 from acfnet_tf.export import saved_model
 from acfnet_tf.export.saved_model import publish, write_saved_model
 from acfnet_tf.importers.class_file import read_class_file
+from acfnet_tf.importers.colors import numbered_classes
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.paths import folder_beside
 

@@ -13,7 +13,6 @@ import pytest
 
 from acfnet_tf.config import EvaluationConfig, ExportConfig
 from acfnet_tf.data.cityscapes import CITYSCAPES
-from acfnet_tf.data.classes import numbered_classes
 from acfnet_tf.errors import UserError
 from acfnet_tf.export import export as export_module
 from acfnet_tf.export import verification
@@ -23,6 +22,7 @@ from acfnet_tf.export.litert import write_litert
 from acfnet_tf.export.saved_model import write_saved_model
 from acfnet_tf.export.scenes import read_scenes
 from acfnet_tf.export.verification import CONFIDENCE_STEP, Comparison, verify_file, verify_int8, verify_saved_model
+from acfnet_tf.importers.colors import numbered_classes
 from acfnet_tf.importers.open import open_data
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.models.create import create_model

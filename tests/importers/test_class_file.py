@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from acfnet_tf.config import DataConfig
-from acfnet_tf.data.classes import IGNORED, ClassSet, default_colors, pack_color
+from acfnet_tf.data.classes import IGNORED, ClassSet, pack_color
 from acfnet_tf.errors import DataError
 from acfnet_tf.importers.class_file import FILE_NAMES, find_class_file, parse_class_file, read_class_file
 from acfnet_tf.importers.class_search import find_classes
+from acfnet_tf.importers.colors import default_colors
 from acfnet_tf.importers.presets import PRESETS
 
 COLORS = st.tuples(*[st.integers(0, 255)] * 3)

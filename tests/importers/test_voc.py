@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from acfnet_tf.config import DataConfig
-from acfnet_tf.data.classes import voc_colors
 from acfnet_tf.data.reading import load_sample
 from acfnet_tf.errors import DataError
+from acfnet_tf.importers.colors import voc_colors
 from acfnet_tf.importers.voc import open_voc
 
 CONFIG = DataConfig(format="voc")

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from acfnet_tf.metrics.confusion import ConfusionMatrix, accuracy_of_images, iou_of_images
+from acfnet_tf.metrics.confusion import ConfusionMatrix
+from acfnet_tf.reports.scores import accuracy_of_images, iou_of_images
 
 N = 4
 VALUES = st.sampled_from([0, 1, 2, 3, 255])

@@ -7,9 +7,9 @@ import json
 import numpy as np
 import pytest
 
-from acfnet_tf.data.classes import numbered_classes
 from acfnet_tf.errors import UserError
 from acfnet_tf.evaluation.evaluate import Evaluation
+from acfnet_tf.importers.colors import numbered_classes
 from acfnet_tf.metrics.confusion import ConfusionMatrix
 from acfnet_tf.reports import comparison
 from acfnet_tf.reports.comparison import compare, compare_head

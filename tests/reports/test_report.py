@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from acfnet_tf.config import EvaluationConfig
-from acfnet_tf.data.classes import ClassSet, default_colors
+from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.errors import UserError
 from acfnet_tf.evaluation.evaluate import Evaluation
+from acfnet_tf.importers.colors import default_colors
 from acfnet_tf.reports.boundary import near_boundaries
 from acfnet_tf.reports.comparison import compare
 from acfnet_tf.reports.report import Report, describe_inference, write_report

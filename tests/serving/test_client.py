@@ -18,8 +18,8 @@ from PIL import Image
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from acfnet_tf.config import ExportConfig
-from acfnet_tf.data.classes import numbered_classes
 from acfnet_tf.data.reading import read_image
+from acfnet_tf.importers.colors import numbered_classes
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.models.create import create_model
 from acfnet_tf.serving import Client, RefusedError, ServingError

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from acfnet_tf.data.classes import numbered_classes
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.evaluation.evaluate import Evaluation
+from acfnet_tf.importers.colors import numbered_classes
 from acfnet_tf.reports.boundary import near_boundaries
 from acfnet_tf.training.validation import evaluate_shared
 from acfnet_tf.training.workers import Workers

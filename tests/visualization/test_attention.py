@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from acfnet_tf.data.classes import numbered_classes
 from acfnet_tf.errors import UserError
+from acfnet_tf.importers.colors import numbered_classes
 from acfnet_tf.pictures import Picture
 from acfnet_tf.visualization.attention import draw_attention
 from acfnet_tf.visualization.inspection import Inspection, Inspector

@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import acfnet_tf
-from acfnet_tf.data.classes import numbered_classes
 from acfnet_tf.errors import UserError
+from acfnet_tf.importers.colors import numbered_classes
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.layers.resize import Grid
 from acfnet_tf.pictures import Picture

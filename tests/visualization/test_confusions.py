@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from acfnet_tf.data.classes import ClassSet, default_colors, numbered_classes
-from acfnet_tf.metrics.confusion import ConfusionMatrix, iou_of_images
+from acfnet_tf.data.classes import ClassSet
+from acfnet_tf.importers.colors import default_colors, numbered_classes
+from acfnet_tf.metrics.confusion import ConfusionMatrix
+from acfnet_tf.reports.scores import iou_of_images
 from acfnet_tf.visualization.confusions import (
     draw_boundary_curves,
     draw_class_bars,

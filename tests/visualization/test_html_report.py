@@ -14,9 +14,10 @@ import pytest
 from PIL import Image
 
 from acfnet_tf.config import EvaluationConfig
-from acfnet_tf.data.classes import ClassSet, default_colors
+from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.evaluation.evaluate import evaluate
+from acfnet_tf.importers.colors import default_colors
 from acfnet_tf.reports.boundary import near_boundaries
 from acfnet_tf.reports.comparison import compare
 from acfnet_tf.reports.report import write_report

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from acfnet_tf.data.cityscapes import CITYSCAPES
-from acfnet_tf.data.classes import default_colors
+from acfnet_tf.importers.colors import default_colors
 from acfnet_tf.visualization.palette import colorize, overlay, resized
 
 

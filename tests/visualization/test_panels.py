@@ -12,8 +12,9 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from acfnet_tf.data.classes import ClassSet, default_colors, numbered_classes
+from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.errors import UserError
+from acfnet_tf.importers.colors import default_colors, numbered_classes
 from acfnet_tf.layers.resize import Grid
 from acfnet_tf.tables import letters_wide
 from acfnet_tf.visualization.panels import (

@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from PIL import ImageColor
 
 from acfnet_tf.data.cityscapes import CITYSCAPES
-from acfnet_tf.data.classes import ClassSet, numbered_classes
+from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.errors import UserError
+from acfnet_tf.importers.colors import numbered_classes
 from acfnet_tf.pictures import Picture
 from acfnet_tf.visualization import changes
 from acfnet_tf.visualization.panels import Run, to_array

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from matplotlib.axes import Axes
 
-from acfnet_tf.data.classes import numbered_classes
+from acfnet_tf.importers.colors import numbered_classes
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.pictures import Picture
 from acfnet_tf.visualization.inspection import Inspector

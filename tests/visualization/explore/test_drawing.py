@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from acfnet_tf.data.classes import numbered_classes
+from acfnet_tf.importers.colors import numbered_classes
 from acfnet_tf.layers.resize import Grid
 from acfnet_tf.visualization.explore import drawing
 

@@ -6,7 +6,8 @@ import re
 
 import numpy as np
 
-from acfnet_tf.data.classes import ClassSet, numbered_classes
+from acfnet_tf.data.classes import ClassSet
+from acfnet_tf.importers.colors import numbered_classes
 from acfnet_tf.layers.resize import Grid
 from acfnet_tf.pictures import Picture
 from acfnet_tf.visualization.changes import WITH_TRUTH, WITHOUT_TRUTH, Changes
