@@ -41,10 +41,7 @@ def make_signatures(predictor: Predictor, classes: ClassSet, config: ExportConfi
         raise UserError("export.coarse=true: this model has no coarse head; it is a baseline without class features")
     if len(classes) != predictor.num_classes:
         raise UserError(f"the model has {predictor.num_classes} classes, but {len(classes)} are named")
-    signatures = {
-        FILES: _label_files(predictor, classes, config),
-        TENSORS: _label_tensors(predictor, config),
-    }
+    signatures = {FILES: _label_files(predictor, classes, config), TENSORS: _label_tensors(predictor, config)}
     return signatures | ({PROBABILITIES: _probabilities(predictor, config)} if config.probabilities else {})
 
 

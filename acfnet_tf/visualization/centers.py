@@ -140,10 +140,7 @@ def _clouds(found: Inspection, labels: np.ndarray, known: bool, shown: np.ndarra
     features = {COARSE: found.class_features[valid], FINE: found.features[FINE][valid]}
     said = {head: probabilities[valid].argmax(axis=-1) for head, probabilities in found.probabilities.items()}
     crossed = {head: said[head] != (labels if known else said[FINE]) for head in said}
-    titles = {
-        COARSE: ["features F′ and class centers"],
-        FINE: [f"features before the {FINE} head and class means"],
-    }
+    titles = {COARSE: ["features F′ and class centers"], FINE: [f"features before the {FINE} head and class means"]}
     if known:
         for head, title in titles.items():
             title.append(f"{crossed[head].mean():.1%} mislabelled")

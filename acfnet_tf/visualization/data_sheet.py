@@ -57,13 +57,12 @@ def write_augmented_sheet(
     Returns:
         The file, or None where there are no batches.
     """
+    pairs = (pair for batch in batches for pair in zip(*map(np.asarray, (batch["image"], batch["label"])), strict=True))
     crops = (
-        Picture("", np.rint(image).clip(0, 255).astype(np.uint8), label)
-        for batch in batches
-        for image, label in zip(np.asarray(batch["image"]), np.asarray(batch["label"]), strict=True)
+        Picture(f"crop {number}", np.rint(image).clip(0, 255).astype(np.uint8), label)
+        for number, (image, label) in enumerate(pairs, 1)
     )
-    named = (crop._replace(name=f"crop {number}") for number, crop in enumerate(crops, 1))
-    return _write(named, classes, Path(file), count)
+    return _write(crops, classes, Path(file), count)
 
 
 def _read(samples: Iterable[Sample], classes: ClassSet) -> Iterator[Picture]:

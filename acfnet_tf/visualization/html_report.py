@@ -38,9 +38,7 @@ class EmbeddedImage(NamedTuple):
 
     Attributes:
         uri: the whole picture, as "data:…".
-        width: in CSS pixels.
-        height: in CSS pixels.
-        title: what stands under it.
+        width, height: in CSS pixels.
         shares: of the colours in it, where they are explained.
     """
 

@@ -14,16 +14,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import grpc
 from google.protobuf.message import DecodeError, Message
-from tensorflow_serving.apis.get_model_metadata_pb2 import (
-    GetModelMetadataRequest,
-    GetModelMetadataResponse,
-    SignatureDefMap,
-)
-from tensorflow_serving.apis.get_model_status_pb2 import (
-    GetModelStatusRequest,
-    GetModelStatusResponse,
-    ModelVersionStatus,
-)
+from tensorflow_serving.apis import get_model_metadata_pb2 as metadata
+from tensorflow_serving.apis import get_model_status_pb2 as model_status
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 
@@ -70,23 +62,25 @@ class GrpcService:
         return model.predict(request, self._core.max_request).SerializeToString()
 
     async def _metadata(self, content: bytes) -> bytes:
-        request = _parse(content, GetModelMetadataRequest())
+        request = _parse(content, metadata.GetModelMetadataRequest())
         if list(request.metadata_field) != ["signature_def"]:
             raise bad_request("metadata_field must be signature_def")
         model = self._core.versions.find(*_model_and_version(request.model_spec))
-        signatures = SignatureDefMap()
+        signatures = metadata.SignatureDefMap()
         for name, signature in model.signatures.items():
             signatures.signature_def[name].CopyFrom(signature)
-        response = GetModelMetadataResponse()
+        response = metadata.GetModelMetadataResponse()
         response.model_spec.name, response.model_spec.version.value = model.name, model.version
         response.metadata["signature_def"].Pack(signatures)
         return response.SerializeToString()
 
     async def _status(self, content: bytes) -> bytes:
-        request = _parse(content, GetModelStatusRequest())
-        response = GetModelStatusResponse()
+        request = _parse(content, model_status.GetModelStatusRequest())
+        response = model_status.GetModelStatusResponse()
         for version, state in self._core.versions.status(*_model_and_version(request.model_spec)).items():
-            shown = response.model_version_status.add(version=version, state=ModelVersionStatus.State.Value(state.name))
+            shown = response.model_version_status.add(
+                version=version, state=model_status.ModelVersionStatus.State.Value(state.name)
+            )
             shown.status.error_code = (Status.UNKNOWN if state.problem else Status.OK).value[0]
             shown.status.error_message = state.problem
         return response.SerializeToString()
