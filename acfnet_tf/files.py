@@ -99,10 +99,6 @@ def as_utf_8(name: str) -> str:
 def patiently(path: Path, read: Callable[[], T]) -> T:
     """What `read` returns. When the system fails to read, it is tried again a few times.
 
-    Args:
-        path: what is read, for the message.
-        read: may be called several times.
-
     Raises:
         FileNotFoundError, NotADirectoryError, IsADirectoryError: at once, as these do not pass.
         UserError: it still cannot be read, or may not be; says the system's reason.

@@ -77,7 +77,6 @@ def pad(
     Args:
         image: (h, w, 3) float32.
         label: (h, w), any integer type.
-        size: of the crop.
         ignore_label: what the label is filled with.
         color: what the image is filled with: the model's `pixel_mean`, which its normalisation makes 0, like the zeros
             that convolutions see around an image.

@@ -68,10 +68,6 @@ def _is_plain(content: tf.Tensor) -> tf.Tensor:
 class Decoder:
     """Image and mask values of samples, by index. What TensorFlow cannot decode goes through Pillow.
 
-    Args:
-        samples: all with masks.
-        classes: of the data.
-
     Raises:
         DataError: no samples, or one without a mask.
     """

@@ -23,8 +23,6 @@ class SampleOrder:
     the files in which it occurs.
 
     Args:
-        num_files: number of files.
-        seed: of the order.
         class_pixels: (num_files, N) pixels of each class in each file; only with a temperature.
         temperature: the smaller, the more often rare classes are drawn; none for the default.
 

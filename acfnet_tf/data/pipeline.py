@@ -41,8 +41,6 @@ def training_dataset(
     What is wrong with a file stops the iterator with a `tf.errors.OpError`; `diagnose` then says it in one clear line.
 
     Args:
-        samples: the training set.
-        classes: of the data.
         config: crop size, augmentation, cache; `parallel_calls` changes the speed, never the result.
         seed: of order and augmentation.
         batch_size: of the global batch, of which `first_sample` begins one.

@@ -36,8 +36,6 @@ class Evaluation:
     """What was counted over a split; all zeros at the beginning.
 
     Args:
-        heads: those of the model.
-        classes: of the data.
         images: how many there are.
         make_counts: makes what is counted besides, for each head.
 

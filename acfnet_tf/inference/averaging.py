@@ -31,7 +31,6 @@ def average(forward: Forward, images: tf.Tensor, evaluation: EvaluationConfig, c
     Args:
         forward: gives the heads in `classes`.
         images: (B, H, W, 3) float32.
-        evaluation: which scales, flips and windows.
         classes: {head: N}.
     """
     if is_plain(evaluation):

@@ -31,11 +31,6 @@ def window_starts(size: tf.Tensor | int, window: int, overlap: float) -> tf.Tens
 def coverage(starts: tf.Tensor, window: int, size: tf.Tensor | int) -> tf.Tensor:
     """How many windows each pixel of an axis lies in.
 
-    Args:
-        starts: (number of windows,) int32.
-        window: pixels of a window.
-        size: () int32, pixels of the axis.
-
     Returns:
         (size,) float32.
     """

@@ -32,14 +32,7 @@ class Batch(NamedTuple):
 
 
 class Batches:
-    """Makes the batches of any step.
-
-    Args:
-        samples: the training set.
-        classes: of the data.
-        order: which sample comes when.
-        experiment: resolved.
-        workers: each reads its own part of a batch only.
+    """Makes the batches of any step. Each of the workers reads its own part of a batch only.
 
     Attributes:
         bad: samples that cannot be used, and in whose place others were taken.

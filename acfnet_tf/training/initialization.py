@@ -19,10 +19,8 @@ def initialization_of_run(
     """The weights to begin with, which only the chief needs to have: the other workers are given its variables.
 
     Args:
-        config: of the model.
         run_dir: the run folder. A run that has begun has its weights in its checkpoint.
         workers: all of them must call it.
-        find: finds the weights that a configuration asks for.
 
     Raises:
         UserError: as `find`.

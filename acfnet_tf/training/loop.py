@@ -46,8 +46,6 @@ def train(
     """Trains an experiment, or continues where an earlier call on the same folder stopped.
 
     Args:
-        experiment: resolved.
-        run_dir: the run folder.
         data_dir: folder of the data, as `tools.open_data` takes it.
         workers: those that train together, this process among them.
         tools: what is around the core, see `acfnet_tf.train`.

@@ -12,7 +12,6 @@ class LossScale:
     samples of a step follow from its number.)
 
     Args:
-        initial: scale at the first step.
         growth_steps: steps without overflow before the scale is doubled; 0: the scale never changes.
 
     Attributes:

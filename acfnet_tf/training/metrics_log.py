@@ -33,11 +33,7 @@ METRICS_COLUMNS = (
 
 
 class MetricsLog:
-    """The log of one run, to which one process at a time writes.
-
-    Args:
-        folder: of the run; it must be there when `open` is called.
-    """
+    """The log of one run, to which one process at a time writes. Its folder must be there when `open` is called."""
 
     def __init__(self, folder: Path) -> None:
         self.file = folder / METRICS_FILE

@@ -47,9 +47,8 @@ class NonFiniteSteps:
 
         Args:
             step: its number, from 1.
-            losses: of the step, by head.
             batch: this worker's part of the global batch.
-            files: of the global batch, in its order.
+            files: of the whole batch, in its order.
 
         Returns:
             A line for the user.

@@ -18,7 +18,6 @@ class OptimizerMixin:
     clips the gradient of the global batch (Keras clips first). A loop that has summed them calls `apply_summed`.
 
     Args:
-        learning_rate: number or schedule.
         multipliers: of the learning rate, by the path of the variable; 1 for all others.
         average_momentum: where given, a moving average of the weights is kept: average = average_momentum · average +
             (1 − average_momentum) · weight after every step.
@@ -88,7 +87,6 @@ class L2SGD(OptimizerMixin, keras.optimizers.SGD):
     weaker. As in the paper's framework it applies to every trainable variable.
 
     Args:
-        learning_rate: number or schedule.
         l2: the paper's weight decay.
         **kwargs: of `OptimizerMixin` and Keras's SGD.
     """
@@ -106,12 +104,7 @@ class L2SGD(OptimizerMixin, keras.optimizers.SGD):
 
 @keras.saving.register_keras_serializable("acfnet_tf")
 class AdamW(OptimizerMixin, keras.optimizers.AdamW):
-    """Adam with decoupled weight decay, of kernels only: what transformers are trained with.
-
-    Args:
-        learning_rate: number or schedule.
-        **kwargs: of `OptimizerMixin` and Keras's AdamW.
-    """
+    """Adam with decoupled weight decay, of kernels only: what transformers are trained with."""
 
     def __init__(self, learning_rate: Any = 0.001, **kwargs: Any) -> None:
         super().__init__(learning_rate, **kwargs)
@@ -129,7 +122,6 @@ def create_optimizer(config: TrainConfig, heads: Sequence[keras.Variable] = ()) 
     """The paper's optimizer, or AdamW.
 
     Args:
-        config: learning rate, momentum, weight decay, clipping, averaging.
         heads: variables whose learning rate is multiplied by `config.head_lr_multiplier`.
     """
     common = {

@@ -28,12 +28,6 @@ class Progress:
     Speed and time left are those of training alone: the first step of a process, which builds the graph, and what is
     done in `paused` do not count.
 
-    Args:
-        name: of the run.
-        config: number of steps, global batch, how often a row is due.
-        micro_steps: micro-batches of a step.
-        shown: whether there is a live line.
-
     Attributes:
         sums: of `NUMBERS` over the steps since the last row, and the number of these steps, float64; to checkpoint, so
             that a row is the same whether the run was interrupted or not.

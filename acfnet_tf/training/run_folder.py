@@ -43,8 +43,6 @@ class RunFolder:
 
     Args:
         path: the folder; `open` makes it.
-        experiment: resolved.
-        classes: of the data.
         writes: whether this process is the one that writes; for the others nothing here does anything.
 
     Raises:
@@ -105,10 +103,7 @@ class RunFolder:
             lock.release()
 
     def restore(self, variables: Mapping[str, Any]) -> None:
-        """Continues from the newest undamaged checkpoint, if there is one.
-
-        Args:
-            variables: the whole state of the training, by name.
+        """Continues with the state, by name, of the newest undamaged checkpoint, if there is one.
 
         Raises:
             ConfigError: the checkpoint is of another model.
@@ -125,7 +120,6 @@ class RunFolder:
         """Writes down the names of all samples, in their order, so that it is noticed when a run continues on others.
 
         Args:
-            splits: {split: names}.
             step: with which the run continues; 0 for a new one.
 
         Returns:

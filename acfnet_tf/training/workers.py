@@ -20,7 +20,6 @@ class Workers:
     One process may have several replicas (devices); the workers have the same number of them each.
 
     Args:
-        strategy: of `tf.distribute`.
         addresses: host:port of every worker; one entry for a process on its own.
         index: which of them this process is; 0 is the chief, the only one that writes files.
     """
