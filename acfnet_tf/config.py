@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from acfnet_tf.errors import ConfigError
-from acfnet_tf.heads import FINE, HEADS, LOSS_WEIGHTS
+from acfnet_tf.heads import FINE, HEADS, LOSS_WEIGHTS, MAX_CLASSES
 from acfnet_tf.settings import Range, Settings, flatten, override_fields
 
 PAPER_SCALES = (0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
@@ -63,7 +63,7 @@ class ModelConfig(Settings, path="model"):
     weights turned out to be; training writes it.
     """
 
-    num_classes: Annotated[int, Range(2, 65_534)] | None = None
+    num_classes: Annotated[int, Range(2, MAX_CLASSES)] | None = None
     backbone: Text = "resnet101"
     weights: Text = "none"
     context: Context | None = "aspp"

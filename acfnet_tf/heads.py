@@ -19,7 +19,10 @@ LOSS_WEIGHTS = {AUX: 0.4, COARSE: 0.6, FINE: 0.7}
 HEADS = tuple(LOSS_WEIGHTS)
 
 LABEL_DTYPES = (np.uint8, np.uint16)
-"""In which class indices are stored, the smallest first."""
+"""In which labels are stored, the smallest first."""
+
+MAX_CLASSES = int(np.iinfo(LABEL_DTYPES[-1]).max) - 1
+"""Masks have two labels more: one for ignored pixels, one for what is no class."""
 
 
 def heads_in(names: Collection[str]) -> tuple[str, ...]:
@@ -30,9 +33,14 @@ def heads_in(names: Collection[str]) -> tuple[str, ...]:
 def label_dtype(count: int) -> type[np.unsignedinteger]:
     """The smallest type that holds `count` different labels, 0 … count − 1.
 
-    Predictions have a label for each of N classes. Masks need two more, see `acfnet_tf.data.classes.ClassSet`.
+    Predictions have N of them, the truth N + 2.
     """
     return next(dtype for dtype in LABEL_DTYPES if count <= int(np.iinfo(dtype).max) + 1)
+
+
+def ignore_label(num_classes: int) -> int:
+    """The label of pixels that do not count: 255, or 65535 for 255 classes and more."""
+    return int(np.iinfo(label_dtype(num_classes + 2)).max)
 
 
 def to_labels(scores: tf.Tensor) -> tf.Tensor:

@@ -46,7 +46,7 @@ def cached(
         raise DataError(f"data.cache={folder}: cannot be written ({error.strerror or error}).") from error
 
     paths = tf.constant([os.fsencode(file) for file in files])
-    dtype = tf.uint16 if decode.coding == "index" else tf.int32
+    dtype = decode.dtype
 
     def read(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         content = tf.io.decode_raw(tf.io.read_file(paths[index]), tf.uint8)

@@ -10,13 +10,10 @@ from typing import Literal
 
 import numpy as np
 
-from acfnet_tf.heads import LABEL_DTYPES, label_dtype
+from acfnet_tf.heads import ignore_label, label_dtype
 
 IGNORED = -1
 """In `ClassSet.values`: a value whose pixels are neither learned nor evaluated."""
-
-MAX_CLASSES = int(np.iinfo(LABEL_DTYPES[-1]).max) - 1
-"""Masks have two labels more: one for ignored pixels, one for what is no class."""
 
 
 @dataclass(frozen=True)
@@ -43,8 +40,8 @@ class ClassSet:
 
     @property
     def ignore_label(self) -> int:
-        """The label of ignored pixels: 255, or 65535 for 255 classes and more."""
-        return int(np.iinfo(self.label_type).max)
+        """The label of ignored pixels."""
+        return ignore_label(len(self))
 
     @property
     def unknown_label(self) -> int:

@@ -78,7 +78,7 @@ class Decoder:
         for sample in samples:
             if sample.label is None:
                 raise DataError(f"{sample.image}: has no mask, so it cannot be trained on.")
-        self.coding = classes.coding
+        self.coding, self.dtype = classes.coding, tf.uint16 if classes.coding == "index" else tf.int32
         self._images, self._labels = ([sample[column] for sample in samples] for column in (1, 2))
         self._read_image, self._read_label = _reader(self._images), _reader(self._labels)
 
@@ -110,13 +110,12 @@ class Decoder:
 
     def _values(self, index: tf.Tensor) -> tf.Tensor:
         content = self._read_label(index)
-        dtype = tf.uint16 if self.coding == "index" else tf.int32
 
         def by_pillow() -> tf.Tensor:
             def read(data: tf.Tensor, i: tf.Tensor) -> np.ndarray:
-                return values_of(data.numpy(), self._labels[i], self.coding).astype(dtype.as_numpy_dtype)
+                return values_of(data.numpy(), self._labels[i], self.coding).astype(self.dtype.as_numpy_dtype)
 
-            return tf.py_function(read, [content, index], dtype)
+            return tf.py_function(read, [content, index], self.dtype)
 
         if self.coding == "color":
             return tf.ensure_shape(by_pillow(), (None, None))
@@ -124,7 +123,7 @@ class Decoder:
         header = tf.strings.substr(content, 0, 16) + tf.strings.substr(content, 24, 2)
         values = tf.cond(
             (header == PNG_START + GREY_8_BIT) & _is_plain(content),
-            lambda: tf.cast(tf.io.decode_png(content, channels=1)[..., 0], dtype),
+            lambda: tf.cast(tf.io.decode_png(content, channels=1)[..., 0], self.dtype),
             by_pillow,
         )
         return tf.ensure_shape(values, (None, None))

@@ -11,9 +11,10 @@ from typing import Any, Literal, NamedTuple
 
 import yaml
 
-from acfnet_tf.data.classes import IGNORED, MAX_CLASSES, ClassSet, pack_color, unpack_color
+from acfnet_tf.data.classes import IGNORED, ClassSet, pack_color, unpack_color
 from acfnet_tf.data.sample import read_text
 from acfnet_tf.errors import DataError
+from acfnet_tf.heads import MAX_CLASSES
 from acfnet_tf.importers.class_list import read_list
 from acfnet_tf.importers.colors import default_colors
 

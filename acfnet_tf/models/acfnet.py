@@ -10,11 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 import keras
-import numpy as np
 
 from acfnet_tf.backbones import SEGFORMERS, build_backbone
 from acfnet_tf.config import ClassFeature, Context, LossConfig, ModelConfig, OutputStride, Stem, StrideIn
-from acfnet_tf.heads import AUX, COARSE, FINE, heads_in, label_dtype
+from acfnet_tf.heads import AUX, COARSE, FINE, heads_in, ignore_label
 from acfnet_tf.layers import ASPP, AttentionalClassFeature, Conv2D, ConvNormAct, PyramidPooling, ResizeLike
 from acfnet_tf.losses import HeadLosses, head_losses
 
@@ -206,7 +205,7 @@ class ACFNet(keras.Model):
             **options: as of Keras.
         """
         if isinstance(loss, str) and loss == "auto":
-            loss = head_losses(LossConfig(), self.output, ignore_label=np.iinfo(label_dtype(self.num_classes + 2)).max)
+            loss = head_losses(LossConfig(), self.output, ignore_label=ignore_label(self.num_classes))
             if COARSE not in self.output:
                 loss.weights[FINE] = 1.0
         ours = isinstance(loss, HeadLosses)
