@@ -280,7 +280,7 @@ def test_the_model_s_settings_are_the_arguments_of_acfnet():
     arguments = {
         name: parameter.default
         for name, parameter in inspect.signature(ACFNet).parameters.items()
-        if parameter.kind is not inspect.Parameter.VAR_KEYWORD and name != "dtype"  # of the training, not of the model
+        if name not in ("dtype", "name", "trainable")  # They are of the training, or of every Keras model.
     }
     assert arguments.pop("num_classes") == 19  # of the experiment it is none: as many as the data have
     defaults = {field.name: field.default for field in dataclasses.fields(ModelConfig)}

@@ -30,14 +30,14 @@ def theirs(name: str) -> keras.Model:
 
 
 def ours(model: keras.Model, output_stride: int = 32) -> keras.Model:
-    """The adopted network with the weights of `model`: features and auxiliary features."""
+    """The dilated network with the weights of `model`: features and auxiliary features."""
     images = keras.Input((None, None, 3))
     backbone = make_dilated(model, images, output_stride)
-    adopted = keras.Model(images, [backbone.last, backbone.next_to_last])
+    dilated = keras.Model(images, [backbone.last, backbone.next_to_last])
     assert backbone.weight_layers == {layer.name for layer in model.layers if layer.weights}
     for name in backbone.weight_layers:
-        adopted.get_layer(name).set_weights(model.get_layer(name).get_weights())
-    return adopted
+        dilated.get_layer(name).set_weights(model.get_layer(name).get_weights())
+    return dilated
 
 
 def toy(*stack: layers.Layer) -> keras.Model:
@@ -102,13 +102,13 @@ def test_takes_any_size_in_one_graph(name, output_stride):
 
 @pytest.mark.parametrize("name", ["mobilenet_v2", "mobilenet_v3_small", "efficientnet_lite0"])
 def test_is_synchronised_and_not_random(name):
-    adopted = ours(theirs(name), 8)
-    norms = [layer for layer in adopted.layers if isinstance(layer, layers.BatchNormalization)]
+    dilated = ours(theirs(name), 8)
+    norms = [layer for layer in dilated.layers if isinstance(layer, layers.BatchNormalization)]
     assert all(isinstance(norm, SyncBatchNorm) and norm.synchronized for norm in norms)
     assert {(norm.epsilon, norm.momentum) for norm in norms} == {(1e-3, 0.9)}
-    assert not any("Drop" in type(layer).__name__ for layer in adopted.layers)
-    assert not any("seed" in variable.path for variable in adopted.variables)
-    first, second = (adopted(IMAGES, training=True)[0] for _ in range(2))
+    assert not any("Drop" in type(layer).__name__ for layer in dilated.layers)
+    assert not any("seed" in variable.path for variable in dilated.variables)
+    first, second = (dilated(IMAGES, training=True)[0] for _ in range(2))
     np.testing.assert_array_equal(first, second)
 
 
@@ -117,26 +117,26 @@ def test_gradients_reach_every_variable_in_the_policy_in_force(policy):
     model = theirs("mobilenet_v3_small")
     keras.config.set_dtype_policy(policy)
     try:
-        adopted = ours(model, 8)
+        dilated = ours(model, 8)
     finally:
         keras.config.set_dtype_policy("float32")
     with tf.GradientTape() as tape:
-        features = adopted(IMAGES, training=True)[0]
+        features = dilated(IMAGES, training=True)[0]
         loss = tf.reduce_mean(tf.cast(features, tf.float32) ** 2)
     assert features.dtype == policy.removeprefix("mixed_")
-    gradients = tape.gradient(loss, adopted.trainable_variables)
+    gradients = tape.gradient(loss, dilated.trainable_variables)
     assert all(gradient is not None and np.isfinite(gradient).all() for gradient in gradients)
-    assert all(variable.dtype == "float32" for variable in adopted.variables)
+    assert all(variable.dtype == "float32" for variable in dilated.variables)
 
 
 def test_a_layer_that_is_float32_on_purpose_stays_so():
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
-        adopted = ours(toy(layers.Activation("tanh", dtype="float32", name="exact"), layers.ReLU(name="any")))
+        dilated = ours(toy(layers.Activation("tanh", dtype="float32", name="exact"), layers.ReLU(name="any")))
     finally:
         keras.config.set_dtype_policy("float32")
-    assert adopted.get_layer("exact").compute_dtype == "float32"
-    assert adopted.get_layer("any").compute_dtype == "bfloat16"
+    assert dilated.get_layer("exact").compute_dtype == "float32"
+    assert dilated.get_layer("any").compute_dtype == "bfloat16"
 
 
 def test_names_and_weights_are_the_same_at_every_making():
@@ -148,9 +148,9 @@ def test_names_and_weights_are_the_same_at_every_making():
 def test_densenet_has_output_stride_32_only():
     model = theirs("densenet121")
     images = IMAGES[:, :64, :64]  # where its pooling drops nothing
-    adopted = ours(model)
-    assert_close(adopted(images, training=False)[0], model(images, training=False).numpy(), 1e-4)
-    assert adopted(images[:, :1, :1])[0].shape[1:3] == (1, 1)
+    dilated = ours(model)
+    assert_close(dilated(images, training=False)[0], model(images, training=False).numpy(), 1e-4)
+    assert dilated(images[:, :1, :1])[0].shape[1:3] == (1, 1)
     with pytest.raises(ValueError, match=r"densenet121: layer pool4_pool .* --set model.output_stride=32"):
         ours(model, 16)
 
@@ -171,10 +171,10 @@ def test_a_nested_decoder_resizes_to_the_finest_map_instead_of_upsampling():
     inputs = keras.Input((None, None, 3))
     backbone = make_dilated(model, inputs, 32)
     assert backbone.weight_layers == {"fine", "coarse", "inner"}
-    adopted = keras.Model(inputs, backbone.last)
-    adopted.get_layer("coarse").set_weights([np.zeros((3, 3, 4, 4)), np.arange(4.0)])
-    adopted.get_layer("inner").set_weights([np.eye(4)[None, None], np.zeros(4)])
-    outputs = adopted(np.ones((1, 13, 6, 3), np.float32))
+    dilated = keras.Model(inputs, backbone.last)
+    dilated.get_layer("coarse").set_weights([np.zeros((3, 3, 4, 4)), np.arange(4.0)])
+    dilated.get_layer("inner").set_weights([np.eye(4)[None, None], np.zeros(4)])
+    outputs = dilated(np.ones((1, 13, 6, 3), np.float32))
     assert outputs.shape == (1, 7, 3, 8)
     assert_close(outputs[..., :4], np.broadcast_to(np.arange(4.0), (1, 7, 3, 4)))
 
@@ -186,12 +186,12 @@ def test_pooling_is_symmetric_and_a_mere_stride_can_be_traded():
         *(layers.MaxPooling2D(1, 2) for _ in range(2)),
     )
     mirror = np.random.default_rng(0).normal(size=(1, 65, 33, 3)).astype(np.float32)
-    adopted, dilated = ours(model), ours(model, 8)
-    for network in (adopted, dilated):
+    strided, dilated = ours(model), ours(model, 8)
+    for network in (strided, dilated):
         kernel = network.layers[-1].kernel
         kernel.assign((kernel + kernel[:, ::-1]) / 2)
         assert_close(network(mirror[:, :, ::-1])[0][:, :, ::-1], network(mirror)[0].numpy(), 1e-5)
-    assert_close(dilated(mirror)[0][:, ::4, ::4], adopted(mirror)[0].numpy(), 1e-5)
+    assert_close(dilated(mirror)[0][:, ::4, ::4], strided(mirror)[0].numpy(), 1e-5)
 
 
 SQUARE = {"use_bias": False, "padding": "same"}
@@ -234,13 +234,13 @@ def test_features_stand_on_the_pixels_that_their_grid_says(stack, offset):
     model = keras.Model(images, layers.Conv2D(1, 3, 2, **SQUARE)(x), name="toy")
     inputs = keras.Input((None, None, 1))
     found = make_dilated(model, inputs, 32)
-    adopted = keras.Model(inputs, found.last)
-    for variable in adopted.weights:
+    dilated = keras.Model(inputs, found.last)
+    for variable in dilated.weights:
         variable.assign(np.full(variable.shape, 1 / np.prod(variable.shape), np.float32))
     assert found.grid.offset == offset
     for length in (250, 251, 256, 257):
         positions = np.broadcast_to(np.arange(length, dtype=np.float32)[:, None, None], (1, length, 120, 1))
-        features = adopted(positions, training=False).numpy()[0]
+        features = dilated(positions, training=False).numpy()[0]
         features = features[:, features.shape[1] // 2, 0]
         expected = found.grid.offset + found.grid.stride * np.arange(len(features))
         np.testing.assert_allclose(features[4:-4], expected[4:-4], atol=1e-2)

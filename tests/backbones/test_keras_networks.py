@@ -22,7 +22,7 @@ def by_layers(model: keras.Model) -> np.ndarray:
     return np.asarray(x)
 
 
-def originals_preprocessing(name: str) -> np.ndarray:
+def preprocessed_by_keras(name: str) -> np.ndarray:
     """The image as keras.applications would give it to the network."""
     if name.startswith("mobilenet_v3"):
         make = {
@@ -44,7 +44,7 @@ def originals_preprocessing(name: str) -> np.ndarray:
 def test_settings_are_the_preprocessing_of_keras_applications(name):
     with keras.StatelessScope():
         model, settings = keras_network(name), KERAS_NETWORKS[name].preprocessing
-        expected = originals_preprocessing(name)
+        expected = preprocessed_by_keras(name)
     np.testing.assert_allclose((IMAGE - settings["pixel_mean"]) / settings["pixel_std"], expected, atol=1e-4)
     kinds = {type(layer).__name__ for layer in model.layers}
     assert not kinds & {"Rescaling", "Normalization", "Dense", "GlobalMaxPooling2D"}
