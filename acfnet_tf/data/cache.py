@@ -46,14 +46,13 @@ def cached(
         raise DataError(f"data.cache={folder}: cannot be written ({error.strerror or error}).") from error
 
     paths = tf.constant([os.fsencode(file) for file in files])
-    dtype = decode.dtype
 
     def read(index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         content = tf.io.decode_raw(tf.io.read_file(paths[index]), tf.uint8)
         height, width = tf.unstack(tf.bitcast(tf.reshape(content[:8], (2, 4)), tf.int32))
         values_start = 8 + height * width * 3
         image = tf.reshape(content[8:values_start], (height, width, 3))
-        values = tf.bitcast(tf.reshape(content[values_start:], (height, width, dtype.size)), dtype)
+        values = tf.bitcast(tf.reshape(content[values_start:], (height, width, decode.dtype.size)), decode.dtype)
         return image, values
 
     return read

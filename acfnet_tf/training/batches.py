@@ -42,8 +42,7 @@ class Batches:
         self, samples: Sequence[Sample], classes: ClassSet, order: SampleOrder, experiment: Experiment, workers: Workers
     ) -> None:
         self.samples, self.classes, self.order = list(samples), classes, order
-        self.experiment, self.workers = experiment, workers
-        self.size = experiment.train.batch_size
+        self.experiment, self.workers, self.size = experiment, workers, experiment.train.batch_size
         self.bad: set[Sample] = set()
         size = self.size // workers.count
         self._rows = range(workers.index * size, (workers.index + 1) * size)

@@ -28,7 +28,6 @@ class Checkpoints:
     bytes before them: the sums inside a zip do not cover its table of contents. One process at a time may write.
 
     Args:
-        folder: where the files are; the first `save` makes it.
         variables: by name; `tf.Variable`s, mirrored or not.
         keep: how many of the newest checkpoints are kept, at least 1.
 
@@ -38,9 +37,7 @@ class Checkpoints:
 
     def __init__(self, folder: Path, variables: Mapping[str, Any], keep: int = 3) -> None:
         self.best: int | None = None
-        self._folder = folder
-        self._variables = variables
-        self._keep = keep
+        self._folder, self._variables, self._keep = folder, variables, keep
 
     def steps(self) -> list[int]:
         """Steps of which there is a checkpoint, ascending."""

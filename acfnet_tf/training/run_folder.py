@@ -51,8 +51,7 @@ class RunFolder:
 
     def __init__(self, path: str | Path, experiment: Experiment, classes: ClassSet, writes: bool = True) -> None:
         self.path = Path(path)
-        self.experiment, self.classes = experiment, classes
-        self.writes = writes
+        self.experiment, self.classes, self.writes = experiment, classes, writes
         self.model_file = self.path / MODEL_FILE
         self.best_model_file = self.path / BEST_MODEL_FILE
         self.metrics = MetricsLog(self.path)
