@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "acfnet_tf"
 CORE = [
-    {"errors", "replicas", "progress", "heads", "signals"},
+    {"errors", "replicas", "progress", "heads"},
     {"settings", "files"},
     {"config"},
     {"layers", "metrics", "data"},

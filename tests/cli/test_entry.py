@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from acfnet_tf.cli import _entry
-from acfnet_tf.export.export import Format
+from acfnet_tf.export.formats import ALL_FORMATS
 from acfnet_tf.inference.predictor import Runtime
 from acfnet_tf.visualization.visualize import IMAGES
 
@@ -160,6 +160,6 @@ def test_a_new_mode_is_a_new_file(tmp_path, monkeypatch, capsys):
 
 
 def test_choices_are_those_of_the_rooms_that_know_them():
-    known = {("evaluate", "runtime"): Runtime.__args__, ("export", "format"): Format.__args__}
+    known = {("evaluate", "runtime"): Runtime.__args__, ("export", "format"): ALL_FORMATS}
     for (mode, flag), choices in (known | {("visualize", "what"): tuple(IMAGES)}).items():
         assert tuple(_entry.load_mode(mode)[1][flag].parser.enum_values) == choices
