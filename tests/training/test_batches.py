@@ -20,7 +20,7 @@ from acfnet_tf.importers.cityscapes import list_samples
 from acfnet_tf.models.create import create_model
 from acfnet_tf.train import train
 from acfnet_tf.training import batches as batches_module
-from acfnet_tf.training import train as train_module
+from acfnet_tf.training import loop
 from acfnet_tf.training.batches import Batches
 from tests.tiny import tiny_experiment
 
@@ -33,7 +33,7 @@ def losses(run_dir: Path) -> list[str]:
 @pytest.fixture
 def scenes(tiny_scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Data whose faults are not found before the first step: only the first sample is looked into."""
-    monkeypatch.setattr(train_module, "SAMPLES_LOOKED_INTO", 1)
+    monkeypatch.setattr(loop, "SAMPLES_LOOKED_INTO", 1)
     return Path(shutil.copytree(tiny_scenes, tmp_path / "scenes"))
 
 
@@ -107,14 +107,14 @@ def test_cache_distortion_rare_classes_and_weights_together(tiny_scenes, tmp_pat
 
 def test_a_rare_class_need_not_be_in_the_first_samples(tmp_path, monkeypatch):
     """One mask of 12 holds class 1, and it is not among those that are looked into."""
-    monkeypatch.setattr(train_module, "SAMPLES_LOOKED_INTO", 3)
+    monkeypatch.setattr(loop, "SAMPLES_LOOKED_INTO", 3)
     write_folder(tmp_path / "data", {5: 1})
     settings = ["data.format=folder", "train.steps=1", "train.batch_size=2"]
     assert train(tiny_experiment("acf_sum", *settings), tmp_path / "run", str(tmp_path / "data")).is_file()
 
 
 def test_a_value_in_no_class_that_is_met_in_training_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(train_module, "SAMPLES_LOOKED_INTO", 3)
+    monkeypatch.setattr(loop, "SAMPLES_LOOKED_INTO", 3)
     write_folder(tmp_path / "data", {5: 7})
     (tmp_path / "data" / "classes.txt").write_text("nothing\nthing")
     settings = ["data.format=folder", "train.steps=8", "train.loss.class_weights=none"]
