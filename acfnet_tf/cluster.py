@@ -18,7 +18,6 @@ TF_CONFIG = "TF_CONFIG"
 """The environment variable in which TensorFlow programs find their cluster: JSON with the addresses of all workers and
 the task of this one."""
 
-
 LOST = signal.SIGTERM
 """Where the other workers are gone or not there yet, training ends as by this signal: a restart may mend it."""
 

@@ -40,10 +40,10 @@ def replaced(file: Path) -> Iterator[Path]:
         os.replace(partial, file)
     except OSError as error:
         if error.filename == str(partial):
-            error.filename = str(file)  # the other name means nothing to anybody
+            error.filename = str(file)  # The other name means nothing to anybody.
         raise
     finally:
-        with contextlib.suppress(OSError):  # it is gone when all went well
+        with contextlib.suppress(OSError):  # It is gone when all went well.
             partial.unlink()
 
 
@@ -59,7 +59,7 @@ def write_errors(place: str | Path) -> Iterator[None]:
     """
     try:
         yield
-    except ConnectionError:  # of the console or a network, not of files
+    except ConnectionError:  # It is of the console or a network, not of files.
         raise
     except OSError as error:
         reason = error.strerror or str(error)
@@ -112,7 +112,7 @@ def patiently(path: Path, read: Callable[[], T]) -> T:
             if pause is None or error.errno in _DOES_NOT_PASS:
                 raise UserError(f"cannot read {path}: {error.strerror or error}. Nothing was changed") from error
             time.sleep(pause)
-    raise AssertionError  # the last round returns or raises
+    raise AssertionError  # The last round returns or raises.
 
 
 def is_zip(path: Path) -> bool:

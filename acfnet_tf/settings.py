@@ -38,7 +38,7 @@ class Range:
     below: float = math.inf
 
     def __contains__(self, number: float) -> bool:
-        return self.least <= number <= self.most and self.above < number < self.below  # nan is not
+        return self.least <= number <= self.most and self.above < number < self.below  # NaN is not.
 
     def __str__(self) -> str:
         if math.isfinite(self.least) and math.isfinite(self.most):
@@ -87,7 +87,7 @@ def convert(value: Any, expected: Any) -> Any:
     if origin is tuple:
         items = value.strip("()[] ").split(",") if isinstance(value, str) else list(value)
         items = [item.strip(" '\"") if isinstance(item, str) else item for item in items]
-        if isinstance(value, str) and not items[-1]:  # of "(6,)" or ""
+        if isinstance(value, str) and not items[-1]:  # It was "(6,)" or "".
             del items[-1]
         kinds = arguments[:1] * len(items) if arguments[-1] is Ellipsis else arguments
         return tuple(convert(item, kind) for item, kind in zip(items, kinds, strict=True))

@@ -54,7 +54,7 @@ def main() -> None:
     """The program."""
     with runpy.run_path(str(PACKAGE / "console.py"))["console"]():
         faulthandler.enable()
-        flags.FLAGS.mark_as_parsed()  # absl's own, of its logging: they keep their defaults
+        flags.FLAGS.mark_as_parsed()  # Those of absl's logging keep their defaults.
         logging.use_absl_handler()
         logging.set_verbosity(logging.WARNING)
         run(sys.argv)
@@ -82,7 +82,7 @@ def run(command: Sequence[str]) -> None:
         other = " or --model=PATH" if "model" in values else ""
         sys.exit(f"Error: --mode={first.mode} wants --experiment=NAME{other}; see --help")
 
-    if "tensorflow" not in sys.modules:  # which reads them once, for the whole process
+    if "tensorflow" not in sys.modules:  # It reads them once, for the whole process.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         # oneDNN keeps the weights in its own layout: faster, but right only where nobody changes them.
         os.environ.update({"TF_ONEDNN_ASSUME_FROZEN_WEIGHTS": "0"} | mode.get("ENVIRONMENT", {}))
@@ -93,7 +93,7 @@ def run(command: Sequence[str]) -> None:
         sys.exit(f"Error: {error}")
     try:
         mode["run"](values)
-    except (UserError, ModuleNotFoundError) as error:
+    except (UserError, ImportError) as error:  # A mode imports what it needs, and a package may be missing or broken.
         sys.exit(f"Error: {error}")
     except Stopped as stopped:
         print(stopped, file=sys.stderr, flush=True)
@@ -137,7 +137,7 @@ def mode_help(name: str) -> str:
     _, values = load_mode(name)
     for flag in map(values.__getitem__, values):
         title = f"  --{'[no]' if flag.boolean else ''}{flag.name} ".ljust(18)
-        text, _, _ = flag.help.partition(";\n")  # without absl's own way to say that it may be repeated
+        text, _, _ = flag.help.partition(";\n")  # Absl's own way to say that it may be repeated is left out.
         default = f" {flag.default} by default." if isinstance(flag.default, str) else ""
         lines.append(textwrap.fill(text + default, 110, initial_indent=title, subsequent_indent=" " * 18))
     return _as_started("\n".join(lines))
@@ -155,7 +155,7 @@ def _parse(values: flags.FlagValues, words: Sequence[str], mode: str | None = No
 
 def _unknown(mode: str, flag: str, values: flags.FlagValues) -> str:
     """What to say of a flag that the mode does not have."""
-    names = {flag, flag.removeprefix("no")}  # as in --noreport
+    names = {flag, flag.removeprefix("no")}  # The flag may be --noreport.
     if having := [name for name in mode_names() if names & set(load_mode(name)[1])]:
         return f"--mode={mode} has no flag --{flag}; it is for {', '.join(having)}"
     near = difflib.get_close_matches(flag, list(values), cutoff=0.5)

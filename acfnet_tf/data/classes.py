@@ -105,7 +105,7 @@ class ClassSet:
                 },
                 coding={"index": "index", "color": "color"}[coding],
             )
-        except (KeyError, TypeError, AttributeError) as error:
+        except (LookupError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ValueError(f"{type(error).__name__}: {error}") from error
 
 

@@ -55,10 +55,10 @@ def _change(image: tf.Tensor, seed: tf.Tensor, kind: str) -> tf.Tensor:
 @functools.cache
 def _layers() -> dict[str, Any]:
     """The layers by kind. What they would draw if they were called does not matter."""
-    with tf.init_scope():  # each makes a generator, which a graph of tf.data could not hold
-        from keras_cv import layers  # slow to import
+    with tf.init_scope():  # Each makes a generator, which a graph of tf.data could not hold.
+        from keras_cv import layers  # It is slow to import.
 
-        same = {"value_range": (0, 255), "dtype": "float32"}  # whatever the dtype policy is
+        same = {"value_range": (0, 255), "dtype": "float32"}  # The dtype policy does not matter.
         return {
             "sharpness": layers.RandomSharpness(1.0, **same),
             "color_degeneration": layers.RandomColorDegeneration(1.0, dtype="float32"),

@@ -63,7 +63,7 @@ def image_of(content: bytes, source: Source, *, max_pixels: int | None = None, s
         )
     if image.mode == "CMYK":
         light = 255 - np.asarray(image, np.uint16)
-        image = Image.fromarray((light[..., :3] * light[..., 3:] // 255).astype(np.uint8))  # rounded as TensorFlow does
+        image = Image.fromarray((light[..., :3] * light[..., 3:] // 255).astype(np.uint8))  # As TensorFlow rounds.
     if image.mode in ("P", "PA"):
         image = image.convert("RGBA")
     return np.array(_turned(np.asarray(image.convert("RGB")), orientation), order="C")
@@ -220,8 +220,8 @@ def stored_orientation(image: Image.Image) -> int:
         return orientation if orientation in range(1, 9) else 1
     exif = image.info.get("exif", b"")
     if image.format == "PNG":
-        exif = exif.removeprefix(_EXIF)  # which Pillow puts there
-    for _ in range(2):  # some programs write the start of JPEG's segment in other formats too, or twice
+        exif = exif.removeprefix(_EXIF)  # Pillow puts it there.
+    for _ in range(2):  # Some programs write the start of JPEG's segment in other formats too, or twice.
         exif = exif.removeprefix(_EXIF)
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
     if not order or len(exif) < 8:
@@ -260,7 +260,7 @@ def _decode(
             if max_pixels is not None and image.width * image.height > max_pixels:
                 size = f"{image.width}×{image.height}"
                 raise DataError(f"{source}: {size} are more than {max_pixels:,} pixels ({setting}).")
-            image.info.pop("xmp", None)  # or Pillow would turn a TIFF as it says
+            image.info.pop("xmp", None)  # Pillow would turn a TIFF as it says.
             image.load()
             return image, stored_orientation(image)
     except DataError:

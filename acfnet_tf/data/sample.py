@@ -90,7 +90,7 @@ def read_bytes(source: str | Path | Piece) -> bytes:
             return patiently(Path(source), Path(source).read_bytes)
         except OSError as error:
             raise DataError(f"{source}: cannot be read ({error.strerror or error}).") from error
-        except UserError as error:  # after several tries
+        except UserError as error:  # It was tried several times.
             raise DataError(str(error)) from error
     try:
         with tf.io.gfile.GFile(source.path, "rb") as file:
@@ -114,7 +114,7 @@ def read_text(path: str | Path) -> str:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError:
         text = "\0"
-    if "\0" in text:  # where UTF-16 goes as UTF-8, every other letter is this one
+    if "\0" in text:  # Where UTF-16 goes as UTF-8, every other letter is this one.
         utf_16 = " (UTF-16, it seems)" if content[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in content else ""
         raise DataError(f"{path}: not a text file in UTF-8{utf_16}. Save it in UTF-8.")
     return text

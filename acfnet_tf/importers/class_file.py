@@ -60,11 +60,6 @@ def find_class_file(folder: Path) -> Path | None:
     return next((folder / name for name in FILE_NAMES if (folder / name).is_file()), None)
 
 
-def read_class_file(path: str | Path, coding: Coding | None = None) -> ClassSet:
-    """The classes of a class file; see `parse_class_file` and `ClassFile.classes`."""
-    return parse_class_file(path).classes(coding)
-
-
 def parse_class_file(path: str | Path) -> ClassFile:
     """Reads a list of names as text, JSON or YAML, or what `ClassSet.to_json` writes.
 

@@ -158,7 +158,7 @@ def _output_specs(model: keras.Model) -> dict[str, tf.TensorSpec]:
     """
     contract = f'an ACFNet takes RGB images (B, H, W, 3) and gives {{"{FINE}": (B, H, W, N), …}}'
     try:
-        outputs = getattr(model, "output", None)  # functional models know; others are asked
+        outputs = getattr(model, "output", None)  # Functional models know; others are asked.
         outputs = outputs if isinstance(outputs, dict) else _trace(model)
     except (ValueError, TypeError, tf.errors.InvalidArgumentError) as error:
         raise UserError(f"the model is no ACFNet: {contract}. It failed on such images: {error}") from error

@@ -70,9 +70,7 @@ def _gradient_of_kernel(inputs: tf.Tensor, upstream: tf.Tensor, shape: tf.Tensor
     shifts = [rate * (tap - size // 2) for tap in range(size)]
     taps = []
     for down, right in itertools.product(shifts, shifts):
-        with tf.control_dependencies(
-            taps[-1:]
-        ):  # They run one after the other, so that only one has its copies in memory.
+        with tf.control_dependencies(taps[-1:]):  # One after the other, so that only one has its copies in memory.
             seen = tf.reshape(_shifted(inputs, down, right), (-1, channels))
             became = tf.reshape(_shifted(upstream, -down, -right), (-1, filters))
             taps.append(tf.matmul(seen, became, transpose_a=True))

@@ -59,7 +59,7 @@ def find_weights(config: ModelConfig) -> Initialization:
     Raises:
         UserError: they are not to be had, cannot be read, or are of another network.
     """
-    if config.weights not in ("auto", "imagenet") and is_run_or_model(config.weights):
+    if config.weights not in WORDS and is_run_or_model(config.weights):
         return initialization.find_weights(config)
     weights = find_pretrained(config.weights, config.backbone, config.backbone_width)
     if weights is None:

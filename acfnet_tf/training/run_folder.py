@@ -20,7 +20,7 @@ from acfnet_tf.data.cityscapes import CITYSCAPES
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.sample import read_text
 from acfnet_tf.errors import ConfigError, DataError, UserError
-from acfnet_tf.files import names_in, replaced, write_atomically, write_errors
+from acfnet_tf.files import names_in, write_atomically, write_errors, writing
 from acfnet_tf.heads import FINE
 from acfnet_tf.models.loading import MODEL_FILE
 from acfnet_tf.settings import differences
@@ -169,8 +169,7 @@ class RunFolder:
     def save_model(self, model: keras.Model, file: Path | None = None) -> None:
         """Writes a model for inference, so that a reader never sees half of it."""
         if self.writes:
-            file = file or self.model_file
-            with write_errors(file), replaced(file) as partial:
+            with writing(file or self.model_file) as partial:
                 model.save(partial)
 
 

@@ -168,7 +168,7 @@ class TrainStep:
         """Updates weights and statistics if everything is finite, or else nothing.
 
         Args:
-                gradients: summed over replicas already.
+            gradients: summed over replicas already.
             statistics: the new moving statistics.
             before: what has been changed already, as it was before the step; of `model.non_trainable_variables`.
         """

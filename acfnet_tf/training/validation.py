@@ -33,7 +33,7 @@ def evaluate_shared(
         UserError, DataError: as `evaluate`.
     """
     whole = Evaluation(predictor.heads, classes, len(samples), make_counts)
-    if mine := workers.part_of(samples):  # there may be fewer images than workers
+    if mine := workers.part_of(samples):  # There may be fewer images than workers.
         part = evaluate(predictor, mine, classes, make_counts=make_counts, progress=workers.is_chief, stop=stop)
         whole.matrices, whole.others = part.matrices, part.others
         workers.part_of(whole.sizes)[:] = part.sizes

@@ -47,3 +47,20 @@ def test_default_colors_are_those_of_pascal_voc() -> None:
     assert [colors[i] for i in (0, 1, 2, 6, 7, 19)] == [
         (128, 0, 0), (0, 128, 0), (128, 128, 0), (128, 128, 128), (64, 0, 0), (0, 64, 128),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[" * 100_000,
+        "[]",
+        "{}",
+        '{"masks": ["index"], "ignore": [], "classes": []}',
+        '{"masks": "index", "ignore": [1e400], "classes": []}',
+        '{"masks": "color", "ignore": [[1]], "classes": []}',
+    ],
+)
+def test_what_is_no_text_of_classes_is_a_value_error(text: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        ClassSet.from_json(text)

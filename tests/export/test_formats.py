@@ -19,7 +19,6 @@ from acfnet_tf.errors import UserError
 from acfnet_tf.export.formats import FORMATS, open_file
 from acfnet_tf.export.graph import float32
 from acfnet_tf.export.litert import write_litert
-from acfnet_tf.importers.class_file import read_class_file
 from acfnet_tf.importers.colors import default_colors
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.models.create import create_model
@@ -93,7 +92,7 @@ def test_other_networks(experiment, num_classes, precision, formats, make_pictur
         np.testing.assert_array_equal(found["labels"][clear], labels[clear], format)
 
 
-def test_onnx_names_axes_and_classes(files, tmp_path):
+def test_onnx_names_axes_and_classes(files):
     import onnx
 
     model = onnx.load(files["onnx"])
@@ -106,16 +105,15 @@ def test_onnx_names_axes_and_classes(files, tmp_path):
         "labels": ["batch", "height", "width"],
         "logits": ["batch", "height", "width", 19],
     }
-    (tmp_path / "classes.json").write_text({prop.key: prop.value for prop in model.metadata_props}["classes"])
-    assert read_class_file(tmp_path / "classes.json").names == CITYSCAPES.names
+    text = {prop.key: prop.value for prop in model.metadata_props}["classes"]
+    assert ClassSet.from_json(text).names == CITYSCAPES.names
 
 
-def test_openvino_carries_the_classes(files, tmp_path):
+def test_openvino_carries_the_classes(files):
     from acfnet_tf.inference.openvino import openvino
 
     information = openvino.Core().read_model(files["openvino"]).get_rt_info(["acfnet_tf", "classes"])
-    (tmp_path / "classes.json").write_text(information.astype(str))
-    assert read_class_file(tmp_path / "classes.json").names == CITYSCAPES.names
+    assert ClassSet.from_json(information.astype(str)).names == CITYSCAPES.names
 
 
 def test_int8_of_any_size_without_chatter(predictor, files, make_picture, tmp_path, capfd):

@@ -13,10 +13,10 @@ import tensorflow as tf
 
 from acfnet_tf.config import ExportConfig
 from acfnet_tf.data.cityscapes import CITYSCAPES
+from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.errors import UserError
 from acfnet_tf.export import saved_model
 from acfnet_tf.export.saved_model import publish, write_saved_model
-from acfnet_tf.importers.class_file import read_class_file
 from acfnet_tf.importers.colors import numbered_classes
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.paths import folder_beside
@@ -27,7 +27,7 @@ Pointwise = Callable[[int], Predictor]
 
 def test_the_version_describes_itself(exported: Path) -> None:
     assert exported.name == "1"
-    classes = read_class_file(exported / "assets" / "classes.json")
+    classes = ClassSet.from_json((exported / "assets" / "classes.json").read_text(encoding="utf-8"))
     assert (classes.names, classes.colors) == (CITYSCAPES.names, CITYSCAPES.colors)
     readme = (exported / "assets.extra" / "README.md").read_text(encoding="utf-8")
     for words in ("# tiny", "`coarse_label_png_bytes` | (B) | string", "100,000 pixels", "| 0 | road | 128, 64, 128 |"):

@@ -12,12 +12,16 @@ from hypothesis import strategies as st
 from acfnet_tf.config import DataConfig
 from acfnet_tf.data.classes import IGNORED, ClassSet, pack_color
 from acfnet_tf.errors import DataError
-from acfnet_tf.importers.class_file import FILE_NAMES, find_class_file, parse_class_file, read_class_file
+from acfnet_tf.importers.class_file import FILE_NAMES, Coding, find_class_file, parse_class_file
 from acfnet_tf.importers.class_search import find_classes
 from acfnet_tf.importers.colors import default_colors
 from acfnet_tf.importers.presets import PRESETS
 
 COLORS = st.tuples(*[st.integers(0, 255)] * 3)
+
+
+def read_class_file(path: str | Path, coding: Coding | None = None) -> ClassSet:
+    return parse_class_file(path).classes(coding)
 
 
 @st.composite
@@ -35,7 +39,7 @@ def class_sets(draw: st.DrawFn) -> ClassSet:
 def test_what_to_json_writes_reads_back(tmp_path_factory: pytest.TempPathFactory, classes: ClassSet) -> None:
     file = tmp_path_factory.getbasetemp() / "written.json"
     file.write_text(classes.to_json(), encoding="utf-8")
-    assert read_class_file(file) == classes
+    assert read_class_file(file) == ClassSet.from_json(classes.to_json()) == classes
     file = file.with_suffix(".yaml")
     file.write_text(classes.to_json(), encoding="utf-8")
     assert parse_class_file(file).coding == classes.coding
