@@ -46,13 +46,14 @@ def needs_extra(extra: str, what: str) -> Iterator[None]:
     """Around imports of packages that are optional.
 
     Raises:
-        UserError: one of them is not installed. The line names it, and the extra of this package that brings it.
+        UserError: one of them is not installed, or broken. The line names it and the extra that brings it.
     """
     try:
         yield
     except ImportError as error:
         package = f'-e ".[{extra}]"' if _IS_CHECKOUT else f'"acfnet_tf[{extra}]"'
-        raise UserError(f"{what} needs more packages ({error.name}): pip install {package}") from error
+        lack = error.name if isinstance(error, ModuleNotFoundError) else first_line(error)
+        raise UserError(f"{what} needs more packages ({lack}): pip install {package}") from error
 
 
 def first_line(error: BaseException) -> str:

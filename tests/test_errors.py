@@ -40,3 +40,9 @@ def test_a_missing_package_names_its_extra(checkout, package, monkeypatch):
     message = rf"^ONNX needs more packages \(json\): pip install {package}$"
     with pytest.raises(UserError, match=message), needs_extra("export", "ONNX"):
         import json  # noqa: F401
+
+
+def test_a_broken_package_says_what_is_wrong_with_it():
+    message = r"^ONNX needs more packages \(cannot import name 'x'\): "
+    with pytest.raises(UserError, match=message), needs_extra("export", "ONNX"):
+        raise ImportError("cannot import name 'x'", name="onnx")
