@@ -23,10 +23,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from acfnet_tf.signals import SIGNALS, exit_status
+SECONDS_ALONE, SECONDS_AFTER_SIGTERM = 5, 10
+"""What the other workers have, once one has failed: first to end by themselves, and then to follow SIGTERM."""
 
-# Seconds that the others have, once one failed, to end by themselves, and then to follow SIGTERM.
-ALONE, TERMINATED = 5, 10
 LOG_LINES = 20
 PR_SET_PDEATHSIG = 1
 
@@ -42,7 +41,7 @@ def launch(command: list[str], count: int) -> int:
         The exit status; see the module.
     """
     pending: list[int] = []
-    for number in SIGNALS:
+    for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _: pending.append(number))
     with tempfile.TemporaryDirectory(prefix="acfnet_workers_") as folder:
         logs = [Path(folder) / f"worker_{index}.log" for index in range(count)]
@@ -64,7 +63,7 @@ def _start(command: list[str], logs: list[Path]) -> list[subprocess.Popen]:
         """Runs in the worker: SIGKILL on the death of the launcher, which cannot forward a SIGKILL of its own."""
         prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != launcher:
-            os._exit(exit_status(signal.SIGKILL))
+            os._exit(128 + signal.SIGKILL)
 
     workers = []
     for index, log in enumerate(logs):
@@ -98,7 +97,7 @@ def _watch(workers: list[subprocess.Popen], logs: list[Path], pending: list[int]
             del running[index]
             status = _status(worker)
             # A worker that ends by a signal it was sent does as it was told.
-            if status == 0 or status in map(exit_status, sent):
+            if status == 0 or status - 128 in sent:
                 continue
             how = f"status {status}" if worker.returncode > 0 else signal.Signals(-worker.returncode).name
             _say(f"Worker {index} (pid {worker.pid}) ended with {how}.")
@@ -109,7 +108,10 @@ def _watch(workers: list[subprocess.Popen], logs: list[Path], pending: list[int]
             if failure is None and not sent:
                 failure = status
                 now = time.monotonic()
-                due = [(now + ALONE, signal.SIGTERM), (now + ALONE + TERMINATED, signal.SIGKILL)]
+                due = [
+                    (now + SECONDS_ALONE, signal.SIGTERM),
+                    (now + SECONDS_ALONE + SECONDS_AFTER_SIGTERM, signal.SIGKILL),
+                ]
         while due and time.monotonic() >= due[0][0]:
             pending.append(due.pop(0)[1])
         while pending and running:
@@ -124,7 +126,7 @@ def _watch(workers: list[subprocess.Popen], logs: list[Path], pending: list[int]
 
 def _status(worker: subprocess.Popen) -> int:
     """The exit status as a shell shows it."""
-    return worker.returncode if worker.returncode >= 0 else exit_status(-worker.returncode)
+    return worker.returncode if worker.returncode >= 0 else 128 - worker.returncode
 
 
 def _say(text: str) -> None:

@@ -16,7 +16,7 @@ from acfnet_tf.launch import main
 
 PACKAGE = Path(__file__).parents[1] / "acfnet_tf"
 # Imported beside its folder, without the package and hence without TensorFlow; nobody has long to end.
-LAUNCH = "import launch; launch.ALONE, launch.TERMINATED = 1, 0.5; launch.main()"
+LAUNCH = "import launch; launch.SECONDS_ALONE, launch.SECONDS_AFTER_SIGTERM = 1, 0.5; launch.main()"
 PREFACE = """
 import json, os, signal, sys, time
 from pathlib import Path
