@@ -94,6 +94,8 @@ def segment_files(
 
 
 def _path(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("names no file or folder")
     return Path(os.path.expanduser(text))
 
 

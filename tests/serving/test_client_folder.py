@@ -118,6 +118,14 @@ def test_mistakes(images, tmp_path):
         segment_files(client, tmp_path / "missing", tmp_path / "out")
 
 
+@pytest.mark.parametrize("flag", ["--input=", "--output="])
+def test_an_empty_path_is_not_the_current_folder(flag, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["client", "--input=a", "--address=http://127.0.0.1:1", flag])
+    with pytest.raises(SystemExit):
+        main()
+    assert f"argument {flag[:-1]}: names no file or folder" in capsys.readouterr().err
+
+
 def test_no_server_is_one_line(images, monkeypatch):
     monkeypatch.setattr(
         Client, "__call__", lambda self, image: (_ for _ in ()).throw(ServingError("HOST: UNAVAILABLE"))
