@@ -92,6 +92,7 @@ class ACFNet(keras.Model):
         if args and isinstance(keras.tree.flatten(args[0])[0], keras.KerasTensor):
             self._clone(*args, **kwargs)
         else:
+            ACFNet.__signature__.bind(*args, **kwargs)  # It refuses what is too much by the name that users know.
             self._assemble(*args, **kwargs)
 
     def _assemble(
