@@ -31,7 +31,7 @@ def write_data(root: Path, num_classes: int) -> None:
     (root / "classes.json").write_text(json.dumps(content))
 
 
-@pytest.mark.parametrize("num_classes", [2, 150, 1000])
+@pytest.mark.parametrize("num_classes", [2, 1000])
 def test_trains_evaluates_and_saves(num_classes: int, tmp_path: Path) -> None:
     write_data(tmp_path / "data", num_classes)
     same = ("--experiment=acf_aspp_ob_small", f"--data_dir={tmp_path / 'data'}", f"--run_dir={tmp_path / 'run'}")
