@@ -22,7 +22,7 @@ CORE = [
     {"evaluation"},
     {"training"},
 ]
-"""From the ground up: rooms of one floor do not import each other, but for `data`, which is one room."""
+"""From the ground up; rooms of one floor do not import each other."""
 AROUND = [
     {
         "console",
