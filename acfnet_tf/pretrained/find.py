@@ -17,19 +17,22 @@ from acfnet_tf.backbones.resnet import ARCHITECTURES
 from acfnet_tf.config import ModelConfig
 from acfnet_tf.errors import ConfigError, UserError
 from acfnet_tf.files import patiently
-from acfnet_tf.models import initialization
 from acfnet_tf.models.acfnet import ACFNet
 from acfnet_tf.models.create import create_model
-from acfnet_tf.models.initialization import NO_WEIGHTS, Initialization, is_run_or_model
+from acfnet_tf.models.initialization import Initialization
 from acfnet_tf.pretrained.imagenet import APPLICATIONS, frame, imagenet_weights
 from acfnet_tf.pretrained.keras_file import is_keras_file, read_keras_file
 from acfnet_tf.pretrained.keras_hub import from_keras_hub
 from acfnet_tf.pretrained.keras_resnet import layers_of, resnet_from_layers
+from acfnet_tf.pretrained.own_model import is_run_or_model, weights_of_model
 from acfnet_tf.pretrained.pretrained import Pretrained
 from acfnet_tf.pretrained.torch_efficientnet_lite import lite_from_torch
 from acfnet_tf.pretrained.torch_file import read_torch_file
 from acfnet_tf.pretrained.torch_resnet import resnet_from_torch
 from acfnet_tf.settings import suggest
+
+NO_WEIGHTS = "none"
+"""The value of `model.weights` for random ones."""
 
 WORDS = ("auto", "imagenet", NO_WEIGHTS)
 KERAS_HUB = "keras_hub:"
@@ -54,16 +57,17 @@ def pretrained_model(**settings: Any) -> ACFNet:
 
 
 def find_weights(config: ModelConfig) -> Initialization:
-    """The weights that `config.weights` asks for: a run or a model file of ours, or those of a backbone.
+    """The weights that `config.weights` asks for: of a run or a model file of ours, of a backbone, or random ones.
 
     Raises:
         UserError: they are not to be had, cannot be read, or are of another network.
     """
     if config.weights not in WORDS and is_run_or_model(config.weights):
-        return initialization.find_weights(config)
+        return weights_of_model(config)
     weights = find_pretrained(config.weights, config.backbone, config.backbone_width)
     if weights is None:
-        return initialization.random_weights(config)
+        random = dataclasses.replace(config, initialization="random weights")
+        return Initialization(random, lambda model: "Initialised with random weights.")
     prescribed = dataclasses.replace(config, **weights.settings, initialization=weights.source)
     return Initialization(prescribed, weights.give_to)
 

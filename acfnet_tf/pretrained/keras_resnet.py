@@ -10,8 +10,8 @@ import numpy as np
 
 from acfnet_tf.backbones.keras_networks import IMAGENET_RGB
 from acfnet_tf.errors import UserError
-from acfnet_tf.models.initialization import first_of
 from acfnet_tf.pretrained.pretrained import Pretrained
+from acfnet_tf.pretrained.report import first_of
 from acfnet_tf.pretrained.resnet_layout import refuse_other_depths, resnet_units
 
 CAFFE_RGB = {"pixel_mean": (123.68, 116.779, 103.939), "pixel_std": (1.0, 1.0, 1.0)}

@@ -10,7 +10,7 @@ import numpy as np
 
 from acfnet_tf.errors import UserError
 from acfnet_tf.models.acfnet import ACFNet
-from acfnet_tf.models.initialization import NAMES_SHOWN, count_in_layers, first_of, report
+from acfnet_tf.pretrained.report import NAMES_SHOWN, count_in_layers, first_of, report
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import numpy as np
 
 from acfnet_tf.backbones.keras_networks import IMAGENET_RGB
 from acfnet_tf.errors import UserError
-from acfnet_tf.models.initialization import first_of
 from acfnet_tf.pretrained.pretrained import Pretrained
+from acfnet_tf.pretrained.report import first_of
 from acfnet_tf.pretrained.resnet_layout import refuse_other_depths, resnet_units
 
 Arrays = Mapping[str, np.ndarray]

@@ -10,7 +10,7 @@ from acfnet_tf.config import ModelConfig
 from acfnet_tf.errors import UserError
 from acfnet_tf.pretrained import find_weights
 from acfnet_tf.pretrained.pretrained import Pretrained
-from tests.models.test_initialization import tiny, values
+from tests.pretrained.test_own_model import tiny, values
 from tests.saving import randomize
 
 

@@ -14,7 +14,7 @@ from acfnet_tf import ACFNet, files
 from acfnet_tf.config import ModelConfig
 from acfnet_tf.errors import UserError
 from acfnet_tf.models.create import create_model
-from acfnet_tf.models.initialization import find_weights
+from acfnet_tf.pretrained import find_weights
 from tests.saving import randomize
 
 
@@ -134,7 +134,7 @@ def test_a_model_of_another_kind_is_refused(tmp_path):
 
 
 def test_a_source_that_is_missing_is_refused(tmp_path):
-    with pytest.raises(UserError, match="nothing is neither 'none' nor a run folder"):
+    with pytest.raises(UserError, match="there is no file or run folder"):
         initialize(tiny(5), tmp_path / "nothing")
 
 
