@@ -46,6 +46,8 @@ Photometric = Literal[
 ]
 """Changes of an image's colours, see `acfnet_tf.data.photometric`."""
 
+Precision = Literal["float32", "tf32", "mixed_bfloat16", "mixed_float16"]
+"""How maps are multiplied: exactly; by GPUs with factors rounded to 11 bits, elsewhere exactly; or maps in 16 bits."""
 Context = Literal["aspp", "psp"]
 ClassFeature = Literal["acf_sum", "acf_concat", "class_center"]
 OutputStride = Literal[8, 16, 32]
@@ -171,7 +173,7 @@ class TrainConfig(Settings, path="train"):
     clip_norm: Positive | None = None
     ema_momentum: Momentum | None = None
     max_nonfinite_steps: CountOrZero = 0
-    precision: Literal["float32", "mixed_bfloat16", "mixed_float16"] = "float32"
+    precision: Precision = "tf32"
     rematerialize: bool = False
     xla: bool = False
     strategy: Literal["mirrored", "multi_worker", "one_device"] = "mirrored"
@@ -196,6 +198,7 @@ class EvaluationConfig(Settings, path="evaluation"):
     multi_scale: bool = False
     scales: Annotated[tuple[Scale, ...], Range(1)] = PAPER_SCALES
     flip: bool = False
+    precision: Precision = "tf32"
     boundary_widths: tuple[Pixels, ...] = (1, 3, 5, 9)
     max_pixels: Area = 2**25
 

@@ -21,6 +21,7 @@ from acfnet_tf.importers.open import open_data
 from acfnet_tf.measure.memory import choose_micro_batch
 from acfnet_tf.onednn import what_runs_convolutions
 from acfnet_tf.pretrained.find import find_weights
+from acfnet_tf.processors import precision_in_words
 from acfnet_tf.signals import Interruption
 from acfnet_tf.training.loop import train as train_with
 from acfnet_tf.training.tools import TrainingTools
@@ -34,6 +35,11 @@ def count_class_pixels(source: DataSource, samples: Sequence[Sample], skip_bad: 
     return class_pixels(masks, counts, source.classes, skip_bad=skip_bad)
 
 
+def describe_machine(precision: str) -> str:
+    """What runs the convolutions, and how they are multiplied."""
+    return f"{what_runs_convolutions()} Precision: {precision_in_words(precision)}."
+
+
 TOOLS = TrainingTools(
     open_data=open_data,
     find_weights=find_weights,
@@ -43,7 +49,7 @@ TOOLS = TrainingTools(
     blame=blame,
     draw_validation=validation_pictures,
     interruption=functools.partial(Interruption, "finishing this step, then writing a checkpoint"),
-    describe_machine=what_runs_convolutions,
+    describe_machine=describe_machine,
 )
 
 

@@ -32,6 +32,7 @@ AROUND = [
         "recipes",
         "signals",
         "paths",
+        "processors",
         "failures",
         "pictures",
         "scenes",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from acfnet_tf.export.scenes import at_two_sizes, read_scenes
 from acfnet_tf.export.verification import Verification, verify_file, verify_int8, verify_saved_model
 from acfnet_tf.files import write_atomically
 from acfnet_tf.inference.predictor import Predictor
+from acfnet_tf.layers.precision import running
 from acfnet_tf.paths import check_utf_8, folder_beside
 
 COMPARED_SCENES = 2
@@ -81,13 +83,19 @@ def export(
     """
     if quantize and format != "litert":
         raise UserError(f"--quantize={quantize} is for --format=litert, not for {format}")
+    precision = predictor.evaluation.precision
+    if format != SAVED_MODEL and precision.startswith("mixed"):
+        raise UserError(f"--format={format} holds float32 numbers: leave evaluation.precision={precision} out")
+    if precision == "tf32":  # How a card multiplies is the matter of whoever runs the file: the comparison is exact.
+        exact = dataclasses.replace(predictor.evaluation, precision="float32")
+        predictor = Predictor(predictor.model, exact, predictor.head)
     check_utf_8(output)
     if not samples or (quantize and not calibration):
         raise UserError("exporting wants scenes to verify on, and int8 some to calibrate on: the split has none")
     scenes = list(read_scenes(samples[:COMPARED_SCENES], classes, config.max_pixels))
     compared = at_two_sizes(scenes)
     try:
-        with folder_beside(output / name) as partial:
+        with running(predictor.evaluation.precision), folder_beside(output / name) as partial:
             if format == SAVED_MODEL:
                 write_saved_model(predictor, partial, name, classes, config, [scene.image for scene in scenes])
                 verification = verify_saved_model(partial, name, predictor, compared)

@@ -18,6 +18,7 @@ from acfnet_tf.inference.averaging import is_plain
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.layers.dilation import never_differentiated
 from acfnet_tf.models.acfnet import ACFNet
+from acfnet_tf.models.create import in_precision
 
 IMAGES = tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")
 ENDPOINT = {
@@ -68,11 +69,7 @@ def frozen_forward(predictor: Predictor) -> tf.types.experimental.PolymorphicFun
 
 def float32(model: keras.Model) -> keras.Model:
     """The model itself, or of one with a mixed policy its twin in float32: runtimes have no bfloat16 convolutions."""
-    if not isinstance(model, ACFNet) or model.dtype_policy.name == "float32":
-        return model
-    twin = ACFNet.from_config({**model.get_config(), "dtype": "float32"})
-    twin.set_weights(model.get_weights())
-    return twin
+    return in_precision(model, "float32") if isinstance(model, ACFNet) else model
 
 
 @contextlib.contextmanager

@@ -9,12 +9,12 @@ from acfnet_tf.layers import ConvNormAct
 
 
 def fold_batch_norm(model: keras.Model) -> None:
-    """Folds the BatchNorm of every float32 `ConvNormAct` of the model, in place, for inference.
+    """Folds the BatchNorm of every `ConvNormAct` with float32 variables of the model, in place, for inference.
 
     Logits stay the same to 1e-4. The model can still be saved: its BatchNorms become plain additions of a bias.
     """
     for layer in model._flatten_layers():
-        if isinstance(layer, ConvNormAct) and layer.compute_dtype == "float32":
+        if isinstance(layer, ConvNormAct) and layer.variable_dtype == "float32":
             _fold(layer)
 
 

@@ -10,12 +10,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from acfnet_tf.config import EvaluationConfig
+from acfnet_tf.config import EvaluationConfig, Precision
 from acfnet_tf.errors import UserError, needs_extra
 from acfnet_tf.heads import FINE, heads_in, to_labels
 from acfnet_tf.inference.averaging import average, is_plain
 from acfnet_tf.inference.folding import fold_batch_norm
 from acfnet_tf.layers.dilation import never_differentiated
+from acfnet_tf.layers.precision import running
+from acfnet_tf.models.acfnet import ACFNet
+from acfnet_tf.models.create import in_precision
 from acfnet_tf.models.loading import load_model
 
 Runtime = Literal["tensorflow", "openvino", "openvino_bfloat16"]
@@ -29,10 +32,10 @@ class Predictor:
 
     Args:
         model: a model, a run folder that holds `model.keras`, or a `.keras` file. A model's weights are read at every
-            call, so that one predictor can follow a training. What is loaded from a file has its BatchNorm folded into
-            its convolutions.
-        evaluation: whole image or sliding window; one scale or several; with or without left-right flip. Sliding
-            windows, scales and flips average softmax probabilities with equal weight.
+            call, so that one predictor can follow a training; for 16 bits they are copied. What is loaded from a file
+            has its BatchNorm folded into its convolutions.
+        evaluation: whole image or sliding window; one scale or several; with or without left-right flip; precision.
+            Sliding windows, scales and flips average softmax probabilities with equal weight.
         head: the head whose labels `predictor(image)` gives.
         runtime: what runs the network: "tensorflow"; or OpenVINO, faster on CPUs, with the weights as they are at the
             first call: "openvino" in float32, "openvino_bfloat16" with rounded products on CPUs that have them.
@@ -44,7 +47,7 @@ class Predictor:
 
     Raises:
         UserError: there is no such model, it is no ACFNet, it has no such head, or the runtime is not
-            installed.
+            installed or has no such precision.
 
     Example:
         >>> labels = Predictor("runs/acf_aspp")(image)  # (H, W, 3) uint8 → (H, W) uint8
@@ -57,10 +60,10 @@ class Predictor:
         head: str = FINE,
         runtime: Runtime = "tensorflow",
     ) -> None:
-        if isinstance(model, (str, Path)):
-            model = load_model(model)
-            fold_batch_norm(model)
-        self.model = model
+        from_file = isinstance(model, (str, Path))
+        self.model = _in_precision(load_model(model) if from_file else model, evaluation.precision, runtime)
+        if from_file:
+            fold_batch_norm(self.model)
         self.evaluation = evaluation
         outputs = _output_specs(self.model)
         self.heads = heads_in(outputs)
@@ -125,15 +128,17 @@ class Predictor:
     def _run(self, what: str, image: np.ndarray, heads: Sequence[str] | None) -> dict[str, np.ndarray]:
         """One graph for every image size; what the heads do not need is pruned from it."""
         images, heads = _checked(image)[None], self.heads if heads is None else tuple(heads)
+        with running(self.evaluation.precision):
+            return {head: output[0].numpy() for head, output in self._maps(what, images, heads).items()}
+
+    def _maps(self, what: str, images: np.ndarray, heads: tuple[str, ...]) -> Maps:
         maps = self.label_maps if what == "labels" else self.probability_maps
-        if self._openvino is None:
-            if (what, heads) not in self._functions:
-                function = tf.function(lambda images: maps(images, heads), input_signature=[_IMAGES])
-                self._functions[what, heads] = function
-            outputs = self._functions[what, heads](tf.cast(images, tf.float32))
-        else:
-            outputs = maps(images, heads)
-        return {head: output[0].numpy() for head, output in outputs.items()}
+        if self._openvino is not None:
+            return maps(images, heads)
+        if (what, heads) not in self._functions:
+            function = tf.function(lambda images: maps(images, heads), input_signature=[_IMAGES])
+            self._functions[what, heads] = function
+        return self._functions[what, heads](tf.cast(images, tf.float32))
 
     def _logits(self, images: tf.Tensor, heads: Sequence[str]) -> Maps:
         """One forward pass, (B, H, W, 3) float32 → {head: (B, H, W, N) float32}."""
@@ -142,6 +147,19 @@ class Predictor:
         with never_differentiated():
             outputs = self.model(images, training=False)
         return {head: tf.cast(outputs[head], tf.float32) for head in heads}
+
+
+def _in_precision(model: keras.Model, precision: Precision, runtime: Runtime) -> keras.Model:
+    """The model itself, or for 16 bits a copy that computes in them."""
+    if not precision.startswith("mixed"):
+        return model
+    if runtime != "tensorflow":
+        raise UserError(f"evaluation.precision={precision} is TensorFlow's; --runtime={runtime} says its own")
+    if not isinstance(model, ACFNet):
+        raise UserError(
+            f"evaluation.precision={precision} wants an ACFNet, not a model of class {type(model).__name__}"
+        )
+    return in_precision(model, precision)
 
 
 def _open_vino(model: keras.Model, runtime: Runtime) -> Callable[[tf.Tensor, tuple[str, ...]], Maps]:

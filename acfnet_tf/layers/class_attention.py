@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Literal
 
 import keras
 import tensorflow as tf
 
-from acfnet_tf.layers.precision import exact_dtype
+from acfnet_tf.layers.precision import exact_dtype, exact_product
 
 
 @keras.saving.register_keras_serializable("acfnet_tf")
@@ -56,12 +57,14 @@ class ClassAttentionBlock(keras.layers.Layer):
 
     def call(self, centers: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
         centers, probabilities = (tf.cast(x, exact_dtype(self)) for x in (centers, probabilities))
+        kernel = tf.convert_to_tensor(self.kernel)
         if self.combine == "sum":
-            projected = tf.einsum("bnc,cd->bnd", centers, self.kernel)
+            projected = exact_product(functools.partial(tf.einsum, "bnc,cd->bnd"), centers, kernel, axes=(2, 0))
         else:
-            blocks = tf.reshape(self.kernel, (centers.shape[1], centers.shape[2], self.channels))
-            projected = tf.einsum("bnc,ncd->bnd", centers, blocks)
-        features = tf.einsum("bhwn,bnd->bhwd", probabilities, projected) + self.bias
+            blocks = tf.reshape(kernel, (centers.shape[1], centers.shape[2], self.channels))
+            projected = exact_product(functools.partial(tf.einsum, "bnc,ncd->bnd"), centers, blocks, axes=(2, 1))
+        mix = functools.partial(tf.einsum, "bhwn,bnd->bhwd")
+        features = exact_product(mix, probabilities, projected, axes=(3, 1)) + self.bias
         return tf.cast(features, self.compute_dtype)
 
     def compute_output_shape(

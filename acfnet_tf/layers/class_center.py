@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import keras
 import tensorflow as tf
 
-from acfnet_tf.layers.precision import exact_dtype
+from acfnet_tf.layers.precision import exact_dtype, exact_product
 
 EPSILON = 1e-20
 """The least sum of probabilities by which a mean divides. A class with less in the whole image is absent: its center
@@ -53,9 +54,10 @@ class ClassCenterBlock(keras.layers.Layer):
         features, probabilities = (tf.cast(x, exact_dtype(self)) for x in (features, probabilities))
         mass = tf.reduce_sum(probabilities, axis=(1, 2), keepdims=True)
         weights = probabilities / tf.maximum(mass, EPSILON)
-        means = tf.einsum("bhwn,bhwc->bnc", weights, features)
-        centers = tf.einsum("bnc,cd->bnd", means, self.kernel) + self.bias
-        return tf.cast(centers, self.compute_dtype)
+        means = exact_product(functools.partial(tf.einsum, "bhwn,bhwc->bnc"), weights, features, axes=(1, 1))
+        kernel = tf.convert_to_tensor(self.kernel)
+        centers = exact_product(functools.partial(tf.einsum, "bnc,cd->bnd"), means, kernel, axes=(2, 0))
+        return tf.cast(centers + self.bias, self.compute_dtype)
 
     def compute_output_shape(
         self, features_shape: tuple[int | None, ...], probabilities_shape: tuple[int | None, ...]

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from acfnet_tf.layers.precision import exact_product
+
 
 class Grid(NamedTuple):
     """Where the features of a map stand: number i, along both axes, on pixel `offset` + `stride` · i of the image.
@@ -66,8 +68,9 @@ def interpolate(inputs: tf.Tensor, rows: tf.Tensor, columns: tf.Tensor) -> tf.Te
     batch, height, width, channels = *tf.unstack(tf.shape(inputs)[:3]), inputs.shape[-1]
     # All columns and channels of a row side by side make one wide product, without a transposition.
     flat = tf.reshape(tf.cast(inputs, tf.float32), (batch, height, width * channels))
-    enlarged = tf.reshape(tf.matmul(rows, flat), (batch, tf.shape(rows)[0], width, channels))
-    return tf.matmul(columns, enlarged)
+    enlarged = exact_product(tf.matmul, rows, flat, axes=(1, 1))
+    enlarged = tf.reshape(enlarged, (batch, tf.shape(rows)[0], width, channels))
+    return exact_product(tf.matmul, columns, enlarged, axes=(1, 2))
 
 
 @keras.saving.register_keras_serializable("acfnet_tf")

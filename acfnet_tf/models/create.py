@@ -8,18 +8,19 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from acfnet_tf.config import ModelConfig
+from acfnet_tf.config import ModelConfig, Precision
 from acfnet_tf.errors import ConfigError
 from acfnet_tf.layers import ASPP, ConvNormAct, PyramidPooling
+from acfnet_tf.layers.precision import dtype_policy
 from acfnet_tf.models.acfnet import ARGUMENTS, ACFNet
 
 
-def create_model(config: ModelConfig, precision: str = "float32", rematerialize: bool = False) -> ACFNet:
+def create_model(config: ModelConfig, precision: Precision = "float32", rematerialize: bool = False) -> ACFNet:
     """A new model with random weights, whatever `config.weights` says; see `find_weights`.
 
     Args:
         config: of the network; 19 classes where it does not say how many.
-        precision: dtype policy of the layers: "float32", "mixed_bfloat16" or "mixed_float16".
+        precision: in 16 bits, the maps between layers are; variables are float32.
         rematerialize: keep of every `ConvNormAct`, ASPP and pyramid pooling the input only and compute the rest a
             second time in the backward pass: less memory, more time. It is not saved with the model.
 
@@ -28,7 +29,7 @@ def create_model(config: ModelConfig, precision: str = "float32", rematerialize:
     """
     arguments = {name: getattr(config, name) for name in ARGUMENTS} | {"num_classes": config.num_classes or 19}
     try:
-        model = ACFNet(**arguments, dtype=precision)
+        model = ACFNet(**arguments, dtype=dtype_policy(precision))
     except ValueError as error:
         raise ConfigError(f"model: {error}") from error
     if rematerialize:
@@ -37,6 +38,16 @@ def create_model(config: ModelConfig, precision: str = "float32", rematerialize:
             if isinstance(layer, (ASPP, PyramidPooling, ConvNormAct)):
                 _rematerialize(layer)
     return model
+
+
+def in_precision(model: ACFNet, precision: Precision) -> ACFNet:
+    """The model itself, or if it computes in another dtype, a copy that computes in this one."""
+    policy = dtype_policy(precision)
+    if model.dtype_policy.name == policy:
+        return model
+    copy = ACFNet.from_config(model.get_config() | {"dtype": policy})
+    copy.set_weights(model.get_weights())
+    return copy
 
 
 def _rematerialize(layer: keras.layers.Layer) -> None:

@@ -20,6 +20,7 @@ from acfnet_tf.data.sample import Sample
 from acfnet_tf.evaluation.evaluate import Evaluation
 from acfnet_tf.files import write_atomically
 from acfnet_tf.heads import heads_in
+from acfnet_tf.processors import precision_in_words
 from acfnet_tf.reports.boundary import BoundaryCounts
 from acfnet_tf.reports.report_text import report_text
 from acfnet_tf.reports.scores import accuracy_of_images, iou_of_images, mean_over_classes
@@ -112,6 +113,7 @@ def _conditions(inference: EvaluationConfig, evaluation: Evaluation, split: str,
         "image_sizes": dict(sizes.most_common()),
         "batch_size": 1,
         "inference": describe_inference(inference),
+        "precision": precision_in_words(inference.precision),
         "software": versions,
     }
 

@@ -88,7 +88,7 @@ def _conditions(content: _Content) -> list[str]:
         f"- Initialised from: {plain(measured['initialized_from'])}.",
         f"- Data: {plain(measured['data'])}, split {plain(measured['split'])}, {measured['images']} images.",
         f"- Image sizes, height×width: {', '.join(sizes[:5])}{more}; batch size {measured['batch_size']}.",
-        f"- Inference: {measured['inference']}.",
+        f"- Inference: {measured['inference']}. Precision: {measured['precision']}.",
         f"- Software: {', '.join(f'{name} {version}' for name, version in measured['software'].items())}.",
         '- "–": the class neither occurs nor is predicted; it is left out of the mean. The rules are those of the',
         "  official Cityscapes evaluation.",

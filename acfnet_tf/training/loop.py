@@ -13,10 +13,11 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from acfnet_tf.config import Experiment
+from acfnet_tf.config import EvaluationConfig, Experiment
 from acfnet_tf.data.sample import DataSource
 from acfnet_tf.errors import ConfigError, DataError, Stopped
 from acfnet_tf.inference.predictor import Predictor
+from acfnet_tf.layers.precision import running
 from acfnet_tf.losses import head_losses
 from acfnet_tf.models.create import create_model
 from acfnet_tf.models.initialization import Initialization
@@ -73,7 +74,7 @@ def train(
     folder = RunFolder(run_dir, experiment, source.classes, writes=workers.is_chief)
     training = _Training(experiment, folder, workers, source, initialization, tools)
     del initialization  # It holds the weights.
-    with folder.open(), tools.interruption() as training.interruption:
+    with folder.open(), tools.interruption() as training.interruption, running(experiment.train.precision):
         training.run()
         workers.gather(0)  # Nobody leaves before the chief has written everything.
     return folder.model_file
@@ -117,7 +118,8 @@ class _Training:
             loss_scale = LossScale() if config.precision == "mixed_float16" else None
         # It is in float32 and has averaged weights, whatever is trained with: what is validated is what is saved.
         self.inference_model = create_model(experiment.model)
-        self.predictor = Predictor(self.inference_model)
+        exact = config.precision == "float32"
+        self.predictor = Predictor(self.inference_model, EvaluationConfig(precision="float32" if exact else "tf32"))
         loss = head_losses(config.loss, self.model.output, weights, self.classes.ignore_label)
         blame = functools.partial(tools.blame, self.model, loss, workers)
         self.nonfinite = NonFiniteSteps(config.max_nonfinite_steps, blame)
@@ -139,7 +141,7 @@ class _Training:
             f"Data: {len(self.samples)} training and {len(self.validation_samples)} validation images. "
             f"Devices: {strategy.num_replicas_in_sync}."
             + (f" Workers: {workers.count}." if workers.count > 1 else "")
-            + f" {tools.describe_machine()}\n{why}"
+            + f" {tools.describe_machine(config.precision)}\n{why}"
         )
 
     def run(self) -> None:

@@ -251,6 +251,8 @@ def check_same_run(path: Path, new: Experiment) -> None:
     else:
         prescribed = {"initialization": new.model.initialization}
     old = dataclasses.replace(old, model=dataclasses.replace(old.model, **prescribed))
+    if {old.train.precision, new.train.precision} == {"float32", "tf32"}:  # of one state, and on CPUs the same numbers
+        old = dataclasses.replace(old, train=dataclasses.replace(old.train, precision=new.train.precision))
     if old.name != new.name:
         raise ConfigError(
             f"{path} holds a run of experiment {old.name!r}, not of {new.name!r}; choose another --run_dir"

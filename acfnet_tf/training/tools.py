@@ -48,7 +48,7 @@ class TrainingTools:
         draw_validation: (name of the run, predictor, samples, classes, evaluation of the samples) → what TensorBoard
             shows: names and pictures (H, W, 3) uint8.
         interruption: makes a context in which signals are noted instead of ending the process.
-        describe_machine: a sentence for the user.
+        describe_machine: what runs `train.precision`, a sentence for the user.
     """
 
     open_data: Callable[[DataConfig, str | None], DataSource]
@@ -59,4 +59,4 @@ class TrainingTools:
     blame: Callable[[ACFNet, HeadLosses, Workers, Mapping[str, tf.Tensor], Samples], tuple[str, str, bool]]
     draw_validation: Callable[[str, Predictor, Samples, ClassSet, Evaluation], Iterable[tuple[str, np.ndarray]]]
     interruption: Callable[[], AbstractContextManager[Interruption]]
-    describe_machine: Callable[[], str]
+    describe_machine: Callable[[str], str]
