@@ -68,9 +68,9 @@ class AttentionalClassFeature(keras.layers.Layer):
             self.fusion = ClassCenterFusion(channels, name="fusion", **common)
         else:
             self.class_attention = ClassAttentionBlock(channels, combine, name="class_attention", **common)
-            self.attention_norm = SyncBatchNorm(epsilon=epsilon, name="attention_norm", **common)
+            self.attention_norm = SyncBatchNorm(epsilon=epsilon, activation="relu", name="attention_norm", **common)
             self.fusion = Conv2D(channels, 1, use_bias=False, kernel_initializer="he_normal", name="fusion", **common)
-        self.fusion_norm = SyncBatchNorm(epsilon=epsilon, name="fusion_norm", **common)
+        self.fusion_norm = SyncBatchNorm(epsilon=epsilon, activation="relu", name="fusion_norm", **common)
 
     def build(self, features_shape: tuple[int | None, ...], coarse_logits_shape: tuple[int | None, ...]) -> None:
         for size, logits_size in zip(features_shape[1:3], coarse_logits_shape[1:3], strict=True):
@@ -98,9 +98,9 @@ class AttentionalClassFeature(keras.layers.Layer):
             fused = self.fusion(features, centers)
         else:
             attended = self.class_attention(centers, probabilities)
-            attended = tf.nn.relu(self.attention_norm(attended, training=training))
+            attended = self.attention_norm(attended, training=training)
             fused = self.fusion(tf.concat([attended, tf.cast(features, self.compute_dtype)], axis=-1))
-        return tf.nn.relu(self.fusion_norm(fused, training=training))
+        return self.fusion_norm(fused, training=training)
 
     def compute_output_shape(
         self, features_shape: tuple[int | None, ...], coarse_logits_shape: tuple[int | None, ...]

@@ -110,7 +110,7 @@ class ConvNormAct(keras.layers.Layer):
             dtype=self.dtype_policy,
             name="conv",
         )
-        self.norm = SyncBatchNorm(epsilon=epsilon, dtype=self.dtype_policy, name="norm")
+        self.norm = SyncBatchNorm(epsilon=epsilon, activation=self.activation, dtype=self.dtype_policy, name="norm")
         self.folded = False  # True once `norm` is a mere addition of its beta; see inference/folding.py
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
@@ -121,10 +121,8 @@ class ConvNormAct(keras.layers.Layer):
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         outputs = self.conv(inputs)
         if self.folded and not training:
-            outputs = tf.nn.bias_add(outputs, self.norm.beta)
-        else:
-            outputs = self.norm(outputs, training=training)
-        return self.activation(outputs)
+            return self.activation(tf.nn.bias_add(outputs, self.norm.beta))
+        return self.norm(outputs, training=training)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
         return self.conv.compute_output_shape(input_shape)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 import tensorflow as tf
 
+from acfnet_tf.layers.compilation import is_compiling
+from acfnet_tf.layers.compiled_norm import compiled_batch_norm
 from acfnet_tf.replicas import replica_sum
 
 FUSED_DTYPES = (tf.float32, tf.bfloat16, tf.float16)
@@ -45,16 +47,25 @@ class SyncBatchNorm(keras.layers.BatchNormalization):
         axis: of the channels.
         momentum: part of the old value in the moving statistics: 0.9 is the 0.1 of frameworks that weigh the new one.
         epsilon: added to the variance.
+        activation: of the outputs; a name or function as in Keras's layers, or None.
         **kwargs: as for `keras.layers.BatchNormalization`.
 
     Raises:
         ValueError: `synchronized` is false.
     """
 
-    def __init__(self, axis: int = -1, momentum: float = 0.9, epsilon: float = 1e-5, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        axis: int = -1,
+        momentum: float = 0.9,
+        epsilon: float = 1e-5,
+        activation: str | Callable[[tf.Tensor], tf.Tensor] | None = None,
+        **kwargs: Any,
+    ) -> None:
         if not kwargs.setdefault("synchronized", True):
             raise ValueError("SyncBatchNorm is always synchronized; keras.layers.BatchNormalization need not be")
         super().__init__(axis=axis, momentum=momentum, epsilon=epsilon, **kwargs)
+        self.activation = keras.activations.get(activation)
 
     def add_weight(self, *args: Any, **kwargs: Any) -> keras.Variable:
         if not kwargs.get("trainable", True):
@@ -63,21 +74,29 @@ class SyncBatchNorm(keras.layers.BatchNormalization):
 
     def call(self, inputs: tf.Tensor, training: bool | None = None, mask: tf.Tensor | None = None) -> tf.Tensor:
         if not training or not self.trainable:
-            return super().call(inputs, training=training, mask=mask)
+            return self.activation(super().call(inputs, training=training, mask=mask))
         # The fused operations take no other rank, axis or dtype.
         is_map = inputs.shape.rank == 4 and self.axis in (-1, 3) and inputs.dtype in FUSED_DTYPES
         if not is_map or mask is not None or getattr(self, "renorm", False):
-            return self._call_composed(inputs, mask)
+            return self.activation(self._call_composed(inputs, mask))
         center = tf.stop_gradient(tf.cast(self.moving_mean, tf.float32))
         gamma = tf.cast(self.gamma, tf.float32) if self.scale else tf.ones_like(center)
         beta = tf.cast(self.beta, tf.float32) if self.center else tf.zeros_like(center)
-        outputs, mean, variance = batch_norm_over_replicas(inputs, gamma, beta, center, self.epsilon)
+        if is_compiling():
+            parameters = (gamma, beta, center, self.epsilon, self.activation)
+            outputs, mean, variance = compiled_batch_norm(inputs, *parameters)
+        else:
+            outputs, mean, variance = batch_norm_over_replicas(inputs, gamma, beta, center, self.epsilon)
+            outputs = self.activation(outputs)
         updates = _deferred.get()
         for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
             value = tf.cast(tf.stop_gradient(value), moving.dtype)
             value = moving * self.momentum + value * (1 - self.momentum)
             moving.assign(value) if updates is None else updates.append((moving, value))
         return outputs
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"activation": keras.activations.serialize(self.activation)}
 
     def _call_composed(self, inputs: tf.Tensor, mask: tf.Tensor | None) -> tf.Tensor:
         """Keras's own operations. They assign the moving statistics, which is taken back where that is deferred."""

@@ -88,7 +88,7 @@ def _bin_of_kth_largest(bins: tf.Tensor, counted: tf.Tensor, size: int, k: tf.Te
     histogram = tf.reshape(replica_sum(tf.math.unsorted_segment_sum(counted, bins, size)), [-1, 256])
     # In two stages, as XLA takes the square of the length for a cumulative sum.
     row, k = _place_of_kth_largest(tf.reduce_sum(histogram, axis=1), k)
-    column, k = _place_of_kth_largest(histogram[row], k)
+    column, k = _place_of_kth_largest(tf.gather(histogram, row), k)  # An index would be awaited by the host
     return row * 256 + column, k
 
 

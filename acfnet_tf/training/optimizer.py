@@ -39,6 +39,7 @@ class OptimizerMixin:
             raise ValueError("use_ema fails on several replicas: set average_momentum instead")
         self.multipliers, self.average_momentum = dict(multipliers or {}), average_momentum
         self.averages: list[keras.Variable] = []
+        self._finite: tf.Tensor | None = None
 
     def build(self, variables: Sequence[keras.Variable]) -> None:
         """Makes the optimizer's variables. Averages begin at the weights as they are now."""
@@ -67,10 +68,28 @@ class OptimizerMixin:
         self.apply_summed([gradient for gradient, _ in pairs], trainable_variables)
 
     def apply_summed(
-        self, grads: Sequence[tf.Tensor], trainable_variables: Sequence[keras.Variable] | None = None
+        self,
+        grads: Sequence[tf.Tensor],
+        trainable_variables: Sequence[keras.Variable] | None = None,
+        finite: tf.Tensor | None = None,
     ) -> None:
-        """Updates the variables by gradients that are summed over the replicas already, the same on each."""
+        """Updates the variables by gradients that are summed over the replicas already, the same on each.
+
+        Args:
+            finite: () bool; where it is false, the step counts but changes nothing.
+        """
+        self._finite = finite
         super().apply(grads, trainable_variables)
+        self._finite = None
+
+    def assign(self, variable: tf.Variable, value: tf.Tensor) -> None:
+        super().assign(variable, value if self._finite is None else tf.where(self._finite, value, variable))
+
+    def assign_add(self, variable: tf.Variable, value: tf.Tensor) -> None:
+        super().assign_add(variable, value if self._finite is None else tf.where(self._finite, value, 0))
+
+    def assign_sub(self, variable: tf.Variable, value: tf.Tensor) -> None:
+        super().assign_sub(variable, value if self._finite is None else tf.where(self._finite, value, 0))
 
     def _all_reduce_sum_gradients(self, grads_and_vars: list[tuple[tf.Tensor, tf.Variable]]) -> list:
         return grads_and_vars  # `apply` has summed them.
@@ -109,6 +128,14 @@ class AdamW(OptimizerMixin, keras.optimizers.AdamW):
     def __init__(self, learning_rate: Any = 0.001, **kwargs: Any) -> None:
         super().__init__(learning_rate, **kwargs)
         self.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
+
+    def update_step(self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor) -> None:
+        if self._use_weight_decay(variable):
+            self.assign_sub(variable, variable * self.weight_decay * learning_rate)
+        super().update_step(gradient, variable, learning_rate)
+
+    def _apply_weight_decay(self, variables: Sequence[keras.Variable]) -> None:
+        """Keras's way changes the variables also at a step that is left out; `update_step` has done it."""
 
 
 def create_schedule(config: TrainConfig) -> keras.optimizers.schedules.LearningRateSchedule:

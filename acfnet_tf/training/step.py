@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from acfnet_tf.layers.compilation import compiled, compiling, pays
 from acfnet_tf.layers.norm import deferred_statistics
 from acfnet_tf.losses.bootstrapping import Kept
 from acfnet_tf.losses.heads import HeadLosses
@@ -34,7 +35,8 @@ class TrainStep:
         replica_batch: samples of a global batch that one replica gets.
         micro_batch: samples that go through a replica at once; divides `replica_batch`.
         loss_scale: for float16, made under the strategy's scope.
-        xla: compile forward and backward pass with XLA; on one replica only.
+        xla: whether XLA compiles what runs on one replica: also forward and backward pass (true; there must be no
+            other replica), or where it pays the norms and the update (None).
     """
 
     def __init__(
@@ -46,7 +48,7 @@ class TrainStep:
         replica_batch: int,
         micro_batch: int,
         loss_scale: LossScale | None = None,
-        xla: bool = False,
+        xla: bool | None = None,
     ) -> None:
         self.strategy, self.model, self.optimizer, self.loss = strategy, model, optimizer, loss
         self.loss_scale = loss_scale
@@ -65,6 +67,9 @@ class TrainStep:
                     )
                     for variable in self.variables
                 ]
+        self.compile_norms = xla is None and pays()
+        self.compile_update = self.compile_norms and strategy.num_replicas_in_sync == 1
+        self._update = compiled(self._update_replica)
         if xla:
             self._forward = tf.function(self._forward, jit_compile=True)
             self._forward_backward = tf.function(self._forward_backward, jit_compile=True)
@@ -96,10 +101,9 @@ class TrainStep:
     def _step(self, batch: Any) -> dict[str, tf.Tensor]:
         def replica_step(batch: dict[str, tf.Tensor]) -> tuple:
             losses, gradients, statistics = self._forward_backward(batch["image"], batch["label"])
-            return self._summed(losses), replica_sum(gradients), statistics
+            return self._summed(losses), replica_sum(gradients), statistics, _values(self.statistics)
 
-        losses, gradients, statistics = self.strategy.run(replica_step, (batch,))
-        return self._finish(losses, gradients, statistics)
+        return self._finish(*self.strategy.run(replica_step, (batch,)))
 
     @tf.function
     def _hardness(self, batch: Any, i: tf.Tensor) -> Any:
@@ -113,8 +117,7 @@ class TrainStep:
         def replica_begin(batch: dict[str, tf.Tensor], hardness: list[dict[str, tf.Tensor]]) -> tuple:
             heads = hardness[0] if hardness else ()
             hardness = {head: tf.concat([part[head] for part in hardness], axis=0) for head in heads}
-            before = [tf.convert_to_tensor(variable) for variable in self.model.non_trainable_variables]
-            return self.loss.kept(batch["label"], hardness), before
+            return self.loss.kept(batch["label"], hardness), _values(self.model.non_trainable_variables)
 
         return self.strategy.run(replica_begin, (batch, hardness))
 
@@ -124,7 +127,8 @@ class TrainStep:
             losses, gradients, statistics = self._forward_backward(*self._micro_batch(batch, i), kept)
             for total, gradient in zip(self.gradients, gradients, strict=True):
                 total.assign_add(gradient)
-            _assign(self.statistics, statistics)
+            for variable, value in zip(self.statistics, statistics, strict=True):
+                variable.assign(value)
             return self._summed(losses)
 
         return self._first(self.strategy.run(replica_step, (batch, kept)))
@@ -138,9 +142,14 @@ class TrainStep:
                     gradient.assign(tf.zeros_like(gradient))
             return gradients
 
-        # The micro-batches have updated them, one after the other.
-        statistics = self.strategy.run(lambda: [tf.convert_to_tensor(variable) for variable in self.statistics])
-        return self._finish(losses, self.strategy.run(replica_gradients), statistics, before)
+        def replica_statistics(before: list[tf.Tensor]) -> tuple[list[tf.Tensor], list[tf.Tensor]]:
+            # The micro-batches have updated them, one after the other.
+            names = [variable.path for variable in self.model.non_trainable_variables]
+            old = dict(zip(names, before, strict=True))
+            return _values(self.statistics), [old[variable.path] for variable in self.statistics]
+
+        new, old = self.strategy.run(replica_statistics, (before,))
+        return self._finish(losses, self.strategy.run(replica_gradients), new, old)
 
     def _micro_batch(self, batch: dict[str, tf.Tensor], i: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         # Its samples are far apart, so that they are the same ones whatever the number of replicas.
@@ -155,51 +164,46 @@ class TrainStep:
         self, images: tf.Tensor, labels: tf.Tensor, kept: dict[str, Kept] | None = None
     ) -> tuple[dict[str, tf.Tensor], list[tf.Tensor], list[tf.Tensor]]:
         """This replica's part of the losses and gradients, and the new moving statistics."""
-        with tf.GradientTape() as tape:
+        with compiling(self.compile_norms), tf.GradientTape() as tape:
             with deferred_statistics() as updates:
                 losses = self.loss(self.model(images, training=True), labels, kept)
             scaled = losses["total"] * self.loss_scale.scale if self.loss_scale else losses["total"]
-        with deferred_statistics():  # Rematerialisation runs the forward pass again, here.
+        # Rematerialisation runs the forward pass again, here.
+        with compiling(self.compile_norms), deferred_statistics():
             gradients = tape.gradient(scaled, self.variables)
         self.statistics = [variable for variable, _ in updates]
         return losses, gradients, [value for _, value in updates]
 
-    def _finish(self, losses: Any, gradients: Any, statistics: Any, before: Any = ()) -> dict[str, tf.Tensor]:
+    def _finish(self, losses: Any, gradients: Any, new: Any, old: Any) -> dict[str, tf.Tensor]:
         """Updates weights and statistics if everything is finite, or else nothing.
 
         Args:
-            gradients: summed over replicas already.
-            statistics: the new moving statistics.
-            before: what has been changed already, as it was before the step; of `model.non_trainable_variables`.
+            losses, gradients: summed over replicas already.
+            new, old: values of `self.statistics`, as this step makes them and as they were before.
         """
+
+        def replica_update(*summed: Any) -> tuple[tf.Tensor, tf.Tensor]:
+            with compiling(self.compile_update):
+                return self._update(*summed)
+
         losses = self._first(losses)
-        scale = tf.convert_to_tensor(self.loss_scale.scale) if self.loss_scale else tf.constant(1.0)
-        norm = tf.linalg.global_norm([tf.cast(gradient, tf.float32) / scale for gradient in self._first(gradients)])
-        numbers = tf.concat([[losses["total"], norm], *self._first(statistics)], axis=0)
-        finite = tf.reduce_all(tf.math.is_finite(numbers))
+        norm, finite = self._first(self.strategy.run(replica_update, (losses["total"], gradients, new, old)))
+        return losses | {"gradient_norm": norm, "finite": finite}
 
-        def replica_update(gradients: list[tf.Tensor], statistics: list[tf.Tensor]) -> None:
-            unscaled = [gradient / tf.cast(scale, gradient.dtype) for gradient in gradients]
-            self.optimizer.apply_summed(unscaled, self.model.trainable_variables)
-            _assign(self.statistics, statistics)
-
-        def update() -> tf.Tensor:
-            self.strategy.run(replica_update, (gradients, statistics))
-            return tf.constant(True)
-
-        def replica_leave_out(before: list[tf.Tensor]) -> None:
-            self.optimizer.iterations.assign_add(1)
-            if before:
-                _assign(self.model.non_trainable_variables, before)
-
-        def leave_out() -> tf.Tensor:
-            self.strategy.run(replica_leave_out, (before,))
-            return tf.constant(False)
-
-        tf.cond(finite, update, leave_out)
+    def _update_replica(
+        self, loss: tf.Tensor, gradients: list[tf.Tensor], new: list[tf.Tensor], old: list[tf.Tensor]
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns the norm of the gradients, and whether the step has counted."""
+        if self.loss_scale:
+            gradients = [gradient / tf.cast(self.loss_scale.scale, gradient.dtype) for gradient in gradients]
+        norm = tf.linalg.global_norm([tf.cast(gradient, tf.float32) for gradient in gradients])
+        finite = tf.reduce_all(tf.math.is_finite(tf.concat([[loss, norm], *new], axis=0)))
+        self.optimizer.apply_summed(gradients, self.model.trainable_variables, finite)
+        for variable, after, before in zip(self.statistics, new, old, strict=True):
+            variable.assign(tf.where(finite, after, before))
         if self.loss_scale:
             self.loss_scale.update(finite)
-        return losses | {"gradient_norm": norm, "finite": finite}
+        return norm, finite
 
     def _summed(self, losses: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """The losses over all replicas, by one transfer."""
@@ -210,6 +214,5 @@ class TrainStep:
         return tf.nest.map_structure(lambda value: self.strategy.experimental_local_results(value)[0], per_replica)
 
 
-def _assign(variables: list[keras.Variable], values: list[tf.Tensor]) -> None:
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)
+def _values(variables: list[keras.Variable]) -> list[tf.Tensor]:
+    return [tf.convert_to_tensor(variable) for variable in variables]
