@@ -176,6 +176,7 @@ class TrainConfig(Settings, path="train"):
     precision: Precision = "tf32"
     rematerialize: bool = False
     xla: bool | None = None
+    deterministic: bool = False
     strategy: Literal["mirrored", "multi_worker", "one_device"] = "mirrored"
     seed: Annotated[int, Range(0, 2**32 - 1)] = 0
     log_every: Count = 20

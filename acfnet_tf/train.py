@@ -10,14 +10,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
 from acfnet_tf.checks.before_training import look_into
 from acfnet_tf.checks.blame import blame
 from acfnet_tf.cluster import join_workers, naming_lost_workers
-from acfnet_tf.config import Experiment
+from acfnet_tf.config import Experiment, TrainConfig
 from acfnet_tf.data.sample import DataSource, Sample
+from acfnet_tf.errors import ConfigError
 from acfnet_tf.importers.counts import class_pixels, count_values
 from acfnet_tf.importers.open import open_data
+from acfnet_tf.layers.compilation import pays
 from acfnet_tf.measure.memory import choose_micro_batch
 from acfnet_tf.onednn import what_runs_convolutions
 from acfnet_tf.pretrained.find import find_weights
@@ -25,6 +28,7 @@ from acfnet_tf.processors import precision_in_words
 from acfnet_tf.signals import Interruption
 from acfnet_tf.training.loop import train as train_with
 from acfnet_tf.training.tools import TrainingTools
+from acfnet_tf.training.workers import Workers
 from acfnet_tf.visualization.validation_pictures import validation_pictures
 
 
@@ -53,6 +57,20 @@ TOOLS = TrainingTools(
 )
 
 
+def _check_deterministic(config: TrainConfig, workers: Workers) -> None:
+    """Raises ConfigError where TensorFlow has no operation on GPUs that gives the same numbers at every run."""
+    if not config.deterministic or not tf.config.get_visible_devices("GPU"):
+        return
+    if config.xla:
+        raise ConfigError("train.deterministic: XLA has no max pooling for it on GPUs; leave train.xla out")
+    if workers.strategy.num_replicas_in_sync > 1 and (config.xla is False or not pays()):
+        raise ConfigError(
+            "train.deterministic: on several GPUs XLA must compile BatchNorm, for which TensorFlow alone has no such "
+            "gradient; leave train.xla out"
+            + (", and install what XLA needs: pip install 'tensorflow[and-cuda]'" if config.xla is None else "")
+        )
+
+
 def train(experiment: Experiment, run_dir: str | Path, data_dir: str | None = None) -> Path:
     """Trains an experiment, or continues where an earlier call on the same folder stopped.
 
@@ -68,6 +86,9 @@ def train(experiment: Experiment, run_dir: str | Path, data_dir: str | None = No
         UserError: as `acfnet_tf.training.loop.train`.
         Stopped: SIGTERM, SIGINT, or another worker was lost; the same call continues.
     """
+    if experiment.train.deterministic:
+        tf.config.experimental.enable_op_determinism()
     workers = join_workers(experiment.train.strategy)
+    _check_deterministic(experiment.train, workers)
     with naming_lost_workers(workers):
         return train_with(experiment, run_dir, data_dir, workers, TOOLS)

@@ -32,8 +32,8 @@ BEST_MODEL_FILE = "best.keras"
 
 CHANGEABLE = (
     "data.cache", "data.on_bad_file", "data.parallel_calls", "data.val_split", "evaluation.", "export.", "serve.",
-    "explore.", "train.checkpoint", "train.log_every", "train.max_nonfinite_steps", "train.micro_batch",
-    "train.rematerialize", "train.strategy", "train.validate", "train.xla",
+    "explore.", "train.checkpoint", "train.deterministic", "train.log_every", "train.max_nonfinite_steps",
+    "train.micro_batch", "train.rematerialize", "train.strategy", "train.validate", "train.xla",
 )  # fmt: skip
 """Settings that may differ when a run is continued: they change neither the samples nor the schedule."""
 
