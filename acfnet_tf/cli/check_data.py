@@ -28,13 +28,15 @@ def run(flags: Any) -> None:
     from acfnet_tf.data.order import SampleOrder
     from acfnet_tf.data.pipeline import training_dataset
     from acfnet_tf.errors import UserError
+    from acfnet_tf.importers.splits import parts_of
     from acfnet_tf.losses import weights_from_counts
     from acfnet_tf.visualization.data_sheet import write_augmented_sheet, write_contact_sheet
 
     experiment, source, splits = open_splits(flags)
     folder = output_folder(flags, "data_check", printed=True)
     result = check.check_data(source, splits)
-    trained = [result.splits[split] for split in source.parts_of(experiment.data.train_split) if split in result.splits]
+    parts = parts_of(source, experiment.data.train_split)
+    trained = [result.splits[split] for split in parts if split in result.splits]
     pixels = np.concatenate([counts.class_pixels for counts in trained]) if trained else None
     weights = {} if pixels is None else weights_from_counts(pixels)
     write_check_report(result, folder, weights, show=lambda text: print(f"\n{text}", flush=True))

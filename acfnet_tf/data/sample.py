@@ -15,9 +15,6 @@ from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.errors import DataError, UserError
 from acfnet_tf.files import patiently
 
-PARTS = {"trainval": ("train", "val")}
-"""Splits that are made of others, unless the data name other images for them."""
-
 
 class Piece(NamedTuple):
     """An encoded image that lies inside a larger file, such as a shard of a thousand.
@@ -72,11 +69,6 @@ class DataSource:
     splits: tuple[str, ...]
     note: str = ""
     cache_dir: Path | None = None
-
-    def parts_of(self, split: str) -> tuple[str, ...]:
-        """The splits that this one is made of; itself where the data do not have all of these."""
-        parts = PARTS.get(split, (split,))
-        return parts if {*parts} <= {*self.splits} else (split,)
 
 
 def read_bytes(source: str | Path | Piece) -> bytes:
