@@ -33,6 +33,7 @@ AROUND = [
         "signals",
         "paths",
         "failures",
+        "out_of_memory",
         "pictures",
         "scenes",
         "pretrained",

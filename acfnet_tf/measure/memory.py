@@ -52,7 +52,7 @@ def choose_micro_batch(
     """
     train, (height, width) = experiment.train, experiment.data.crop_size
     replicas = workers.strategy.num_replicas_in_sync
-    sizes = [size for size in range(replicas, train.batch_size + 1, replicas) if train.batch_size % size == 0]
+    sizes = _micro_batches(train, replicas)
     wanted = train.micro_batch or recorded
     if wanted is not None and wanted not in sizes:
         which = "" if train.micro_batch else ", with which the run began,"
@@ -91,6 +91,24 @@ def choose_micro_batch(
     why = " The run keeps its micro-batch." if recorded else ""
     line = f"Memory: {free} free on each device; a step needs about {need}.{why}"
     return micro_batch, line + _how(micro_batch, train)
+
+
+def less_memory(train: TrainConfig, micro_batch: int, replicas: int) -> str:
+    """What helps where a step with this micro-batch does not fit after all, a sentence for the user."""
+    smaller = [size for size in _micro_batches(train, replicas) if size < micro_batch]
+    continues = [f"train.micro_batch={smaller[-1]}"] if smaller else []
+    continues += [] if train.rematerialize else ["train.rematerialize=true"]
+    begins = [] if train.precision.startswith("mixed") else ["train.precision=mixed_bfloat16"]
+    begins += [] if smaller else ["a smaller data.crop_size"]
+    parts = [f"the run continues with --set {' or --set '.join(continues)}"] if continues else []
+    parts += [f"a new one needs less with {' or '.join(begins)}"] if begins else []
+    samples = "1 sample" if micro_batch == 1 else f"{micro_batch} samples"
+    return f"a step on {samples} at once does not fit; {', '.join(parts)}"
+
+
+def _micro_batches(train: TrainConfig, replicas: int) -> list[int]:
+    """All that divide the batch, and evenly among the replicas; the smallest first."""
+    return [size for size in range(replicas, train.batch_size + 1, replicas) if train.batch_size % size == 0]
 
 
 def _how(micro_batch: int, train: TrainConfig) -> str:
