@@ -96,7 +96,7 @@ class TrainStep:
     def _step(self, batch: Any) -> dict[str, tf.Tensor]:
         def replica_step(batch: dict[str, tf.Tensor]) -> tuple:
             losses, gradients, statistics = self._forward_backward(batch["image"], batch["label"])
-            return self._summed(losses), replica_sum(gradients), statistics
+            return *replica_sum((losses, gradients)), statistics
 
         losses, gradients, statistics = self.strategy.run(replica_step, (batch,))
         return self._finish(losses, gradients, statistics)
@@ -125,7 +125,7 @@ class TrainStep:
             for total, gradient in zip(self.gradients, gradients, strict=True):
                 total.assign_add(gradient)
             _assign(self.statistics, statistics)
-            return self._summed(losses)
+            return replica_sum(losses)
 
         return self._first(self.strategy.run(replica_step, (batch, kept)))
 
@@ -200,10 +200,6 @@ class TrainStep:
         if self.loss_scale:
             self.loss_scale.update(finite)
         return losses | {"gradient_norm": norm, "finite": finite}
-
-    def _summed(self, losses: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """The losses over all replicas, by one transfer."""
-        return dict(zip(losses, replica_sum(list(losses.values())), strict=True))
 
     def _first(self, per_replica: Any) -> Any:
         """The tensors of this process's first replica, for values that all replicas share."""
