@@ -34,6 +34,7 @@ AROUND = [
         "paths",
         "processors",
         "failures",
+        "out_of_memory",
         "pictures",
         "scenes",
         "pretrained",

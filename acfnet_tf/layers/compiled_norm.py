@@ -14,11 +14,14 @@ import tensorflow as tf
 from acfnet_tf.layers.compilation import compiled
 from acfnet_tf.replicas import replica_sum
 
-Activation = Callable[[tf.Tensor], tf.Tensor]
-
 
 def compiled_batch_norm(
-    inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, center: tf.Tensor, epsilon: float, activation: Activation
+    inputs: tf.Tensor,
+    gamma: tf.Tensor,
+    beta: tf.Tensor,
+    center: tf.Tensor,
+    epsilon: float,
+    activation: Callable[[tf.Tensor], tf.Tensor],
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """As `acfnet_tf.layers.norm.batch_norm_over_replicas`. Of the maps, the backward pass reads the inputs alone."""
     sums = replica_sum(_sums(inputs, center))
@@ -32,11 +35,11 @@ def compiled_batch_norm(
         given = (inputs, gamma, beta, mean, inverse, activation)
 
         def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            sums = _gradient_sums(upstream, *given)
+            sums = _backward(upstream, None, *given)
             for_beta, for_gamma = tf.split(sums, 2)
-            return _gradient_of_inputs(upstream, replica_sum(sums) / count, *given), for_gamma, for_beta
+            return _backward(upstream, replica_sum(sums) / count, *given), for_gamma, for_beta
 
-        return _activated(*given), gradient
+        return _forward(*given), gradient
 
     return normalize(inputs, gamma, beta), mean, variance
 
@@ -50,49 +53,38 @@ def _sums(inputs: tf.Tensor, center: tf.Tensor) -> tf.Tensor:
 
 
 @compiled
-def _activated(
-    inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, mean: tf.Tensor, inverse: tf.Tensor, activation: Activation
+def _forward(
+    inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, mean: tf.Tensor, inverse: tf.Tensor, activation: Callable
 ) -> tf.Tensor:
-    return tf.cast(activation(_normalized(inputs, mean, inverse) * gamma + beta), inputs.dtype)
+    return tf.cast(activation((tf.cast(inputs, tf.float32) - mean) * inverse * gamma + beta), inputs.dtype)
 
 
 @compiled
-def _gradient_sums(upstream: tf.Tensor, inputs: tf.Tensor, gamma: tf.Tensor, *given: Any) -> tf.Tensor:
-    """(2C,) float32, the gradients of beta and gamma."""
-    through = _through_activation(upstream, inputs, gamma, *given)
-    _, mean, inverse, _ = given
-    for_gamma = tf.reduce_sum(through * _normalized(inputs, mean, inverse), (0, 1, 2))
-    return tf.concat([tf.reduce_sum(through, (0, 1, 2)), for_gamma], axis=0)
-
-
-@compiled
-def _gradient_of_inputs(
-    upstream: tf.Tensor, means: tf.Tensor, inputs: tf.Tensor, gamma: tf.Tensor, *given: Any
-) -> tf.Tensor:
-    """`means` (2C,): `_gradient_sums` of all replicas over the number of values, what the statistics owe to one."""
-    through = _through_activation(upstream, inputs, gamma, *given)
-    _, mean, inverse, _ = given
-    for_beta, for_gamma = tf.split(means, 2)
-    through -= for_beta + _normalized(inputs, mean, inverse) * for_gamma
-    return tf.cast(through * (gamma * inverse), inputs.dtype)
-
-
-def _through_activation(
+def _backward(
     upstream: tf.Tensor,
+    owed: tf.Tensor | None,
     inputs: tf.Tensor,
     gamma: tf.Tensor,
     beta: tf.Tensor,
     mean: tf.Tensor,
     inverse: tf.Tensor,
-    activation: Activation,
+    activation: Callable,
 ) -> tf.Tensor:
-    """The gradient of what the activation was given, which is computed again: that takes no memory."""
-    outputs = _normalized(inputs, mean, inverse) * gamma + beta
+    """The gradients of beta and gamma, (2C,) float32; or with their sum over the replicas that of the inputs.
+
+    What the activation was given is computed again, which takes no memory.
+
+    Args:
+        owed: that sum over the number of values, what the statistics owe to each of them.
+    """
+    normalized = (tf.cast(inputs, tf.float32) - mean) * inverse
+    outputs = normalized * gamma + beta
     with tf.GradientTape() as tape:
         tape.watch(outputs)
         activated = activation(outputs)
-    return tape.gradient(activated, outputs, tf.cast(upstream, tf.float32))
-
-
-def _normalized(inputs: tf.Tensor, mean: tf.Tensor, inverse: tf.Tensor) -> tf.Tensor:
-    return (tf.cast(inputs, tf.float32) - mean) * inverse
+    through = tape.gradient(activated, outputs, tf.cast(upstream, tf.float32))
+    if owed is None:
+        sums = [tf.reduce_sum(through, (0, 1, 2)), tf.reduce_sum(through * normalized, (0, 1, 2))]
+        return tf.concat(sums, axis=0)
+    for_beta, for_gamma = tf.split(owed, 2)
+    return tf.cast((through - for_beta - normalized * for_gamma) * (gamma * inverse), inputs.dtype)

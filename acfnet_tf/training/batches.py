@@ -100,13 +100,13 @@ class Batches:
     def _distribute(self, values: dict[str, tf.Tensor]) -> Any:
         strategy = self.workers.strategy
         devices = strategy.extended.worker_devices
-        size = len(self._rows) // len(devices)
+        with tf.device("CPU"):  # It is cut here, so that a device is sent its own part only.
+            parts = {name: tf.split(value, len(devices)) for name, value in values.items()}
 
         def part(context: tf.distribute.ValueContext) -> dict[str, tf.Tensor]:
             place = context.replica_id_in_sync_group % len(devices)
             with tf.device(devices[place]):
-                rows = slice(place * size, (place + 1) * size)
-                return {name: tf.identity(value[rows]) for name, value in values.items()}
+                return {name: tf.identity(pieces[place]) for name, pieces in parts.items()}
 
         return strategy.experimental_distribute_values_from_function(part)
 
