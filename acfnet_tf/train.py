@@ -32,6 +32,8 @@ from acfnet_tf.signals import Interruption
 from acfnet_tf.training.loop import train as train_with
 from acfnet_tf.training.tools import TrainingTools
 from acfnet_tf.training.workers import Workers
+from acfnet_tf.training_data.dataset import training_dataset
+from acfnet_tf.training_data.rare_classes import sample_order
 from acfnet_tf.visualization.validation_pictures import validation_pictures
 
 
@@ -50,6 +52,8 @@ def describe_machine(precision: str) -> str:
 TOOLS = TrainingTools(
     open_data=open_data,
     find_weights=find_weights,
+    sample_order=sample_order,
+    training_dataset=training_dataset,
     count_class_pixels=count_class_pixels,
     look_into=look_into,
     choose_micro_batch=choose_micro_batch,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -110,18 +109,3 @@ def read_text(path: str | Path) -> str:
         utf_16 = " (UTF-16, it seems)" if content[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in content else ""
         raise DataError(f"{path}: not a text file in UTF-8{utf_16}. Save it in UTF-8.")
     return text
-
-
-def fingerprint(source: str | Path | Piece) -> str:
-    """Size and time of a file, or checksum of a piece: tells whether its content may have changed.
-
-    Raises:
-        DataError: there is no such file.
-    """
-    if isinstance(source, Piece):
-        return f"{source.length} {source.crc}"
-    try:
-        status = os.stat(source)
-    except OSError as error:
-        raise DataError(f"{source}: cannot be read ({error.strerror}).") from error
-    return f"{status.st_size} {status.st_mtime_ns}"
