@@ -138,8 +138,9 @@ class Encoder(keras.layers.Layer):
         return super().get_config() | config
 
 
+@keras.saving.register_keras_serializable("acfnet_tf")
 class ReducedAttention(keras.layers.Layer):
-    """Self-attention of an `Encoder`: its keys and values are patches of reduction × reduction positions.
+    """Self-attention whose keys and values are patches of reduction × reduction positions.
 
     Patches begin at the first row and column; those that reach beyond the last ones see zeros there.
 
@@ -183,9 +184,17 @@ class ReducedAttention(keras.layers.Layer):
         batch, height, width, _ = tf.unstack(tf.shape(inputs))
         return tf.reshape(inputs, (batch, height * width, self.heads, self.channels // self.heads))
 
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return input_shape
 
+    def get_config(self) -> dict[str, Any]:
+        config = {"channels": self.channels, "heads": self.heads, "reduction": self.reduction}
+        return super().get_config() | config
+
+
+@keras.saving.register_keras_serializable("acfnet_tf")
 class MixFeedForward(keras.layers.Layer):
-    """Two dense layers of an `Encoder`, four times as wide between them, where a depthwise 3×3 tells positions apart.
+    """Two dense layers with four times the channels between them, where a depthwise 3×3 tells positions apart.
 
     Args:
         channels: of input and output, (B, h, w, channels).
@@ -207,6 +216,12 @@ class MixFeedForward(keras.layers.Layer):
 
     def call(self, inputs: tf.Tensor) -> tf.Tensor:
         return self.fc2(tf.nn.gelu(self.dwconv(self.fc1(inputs)), approximate=True))
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return input_shape
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"channels": self.channels}
 
 
 def _layer_norm(epsilon: float, name: str, dtype: keras.DTypePolicy | None = None) -> keras.layers.LayerNormalization:
