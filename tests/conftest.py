@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -11,6 +12,16 @@ os.environ.pop("CITYSCAPES_DATASET", None)
 import acfnet_tf  # noqa: F401 (before TensorFlow, as it turns oneDNN on)
 
 pytest_plugins = ["tests.trees"]
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays: the garbage collector need not look through it again and again."""
+    gc.freeze()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Trainings take longest, and come first: of several processes none is left with them at the end."""
+    items.sort(key=lambda item: item.path.parent.name != "training")
 
 
 @pytest.fixture(autouse=True)
