@@ -126,11 +126,13 @@ def answer(sides: Mapping[str, Callable[[argparse.Namespace], Answer]]) -> None:
 
 
 def reason(error: Exception) -> str:
-    """One line for a table. Where memory is short, TensorFlow says so in the middle of many lines."""
-    lines = [line.strip() for line in str(error).replace("|", "/").splitlines() if line.strip()]
-    lines = [line for line in lines if not line.startswith(("Graph execution error", "Detected at node"))]
-    telling = [line for line in lines if re.search("OOM|out of memory", line, re.IGNORECASE)]
-    return f"{type(error).__name__}: {(telling or lines or ['?'])[0][:200]}"
+    """One line for a table. TensorFlow says it after the lines of the program, and lack of memory amid others."""
+    lines = [line.strip() for line in re.sub(r"\x1b\[\d*m", "", str(error)).splitlines()]
+    lines = [line.replace("|", "/") for line in lines if line]
+    telling = next((line for line in lines if re.search("OOM|out of memory", line, re.IGNORECASE)), None)
+    after = [number + 1 for number, line in enumerate(lines) if line.startswith('File "')]
+    text = telling or " ".join(lines[after[-1] if after else 0 :][:3])
+    return f"{type(error).__name__}: {text}"[:250]
 
 
 def timed(step: Callable[[], Any], flags: argparse.Namespace, before: Callable[[], Any] = lambda: None) -> Answer:

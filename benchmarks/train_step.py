@@ -35,7 +35,16 @@ import numpy as np
 from sides import CORES, QUIET, ROOT, Worker, console, count, count_or_none, other_seconds, take_turns
 
 SIDES = ("acfnet_tf", "PyTorch")
-GPU_SIDES = ("acfnet_tf", "acfnet_tf_xla", "torch", "torch_compile")
+GPU_SIDES = {
+    "acfnet_tf": "acfnet_tf",
+    "acfnet_tf_xla": "acfnet_tf, `xla=true`",
+    "acfnet_tf_no_xla": "acfnet_tf, `xla=false`",
+    "acfnet_tf_deterministic": "acfnet_tf, `deterministic=true`",
+    "torch": "PyTorch, eager",
+    "torch_compile": "PyTorch, `torch.compile`",
+}
+"""Their titles in tables."""
+USUAL = ["acfnet_tf", "acfnet_tf_xla", "torch", "torch_compile"]
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 5e-4
 NARROW = {"backbone": "resnet50", "width": 8, "channels": 32, "aspp_rates": (3, 6, 9)}
 
@@ -51,7 +60,10 @@ def main() -> None:
     group, of_gpu = gpu.add_flags(parser)
     of_gpu += [
         group.add_argument(
-            "--sides", type=gpu.names(GPU_SIDES), default=list(GPU_SIDES), help=f"some of {','.join(GPU_SIDES)}"
+            "--sides",
+            type=gpu.names(GPU_SIDES),
+            default=USUAL,
+            help=f"some of {','.join(GPU_SIDES)} ({','.join(USUAL)})",
         ),
         group.add_argument("--profile", metavar="DIR", help="also profile one step of our sides, into this folder"),
         group.add_argument("--peak", type=float, metavar="TFLOP/s", help="of the card, at the one precision measured"),

@@ -14,14 +14,16 @@ from typing import Any
 import gpu
 import numpy as np
 from sides import ROOT
+from train_step import GPU_SIDES as TITLES
 from train_step import LEARNING_RATE, MOMENTUM, NARROW, WEIGHT_DECAY, cityscapes_class_weights, random_batch
 
-TITLES = {
-    "acfnet_tf": "acfnet_tf",
-    "acfnet_tf_xla": "acfnet_tf, XLA",
-    "torch": "PyTorch, eager",
-    "torch_compile": "PyTorch, torch.compile",
+SETTINGS = {
+    "acfnet_tf": {},
+    "acfnet_tf_xla": {"xla": True},
+    "acfnet_tf_no_xla": {"xla": False},
+    "acfnet_tf_deterministic": {"deterministic": True},
 }
+"""Of our sides, in `TrainConfig`."""
 AGAINST = ("torch", "torch_compile")
 FORWARD_AND_BACKWARD = 3
 """Multiply-adds of a step for each of the forward pass: the backward pass takes the products for the gradients of the
@@ -31,9 +33,10 @@ weights and those of the activations (the image needs none, which is little)."""
 # === One side ===
 
 
-def ours(flags: argparse.Namespace, xla: bool) -> gpu.Answer:
+def ours(flags: argparse.Namespace) -> gpu.Answer:
     """Steps of our training, made as `acfnet_tf.training.loop` makes them, and read as it reads them."""
     sys.path.insert(0, str(ROOT))
+    import keras
     import tensorflow as tf
 
     from acfnet_tf.cluster import join_workers
@@ -47,8 +50,15 @@ def ours(flags: argparse.Namespace, xla: bool) -> gpu.Answer:
 
     device = gpu.our_device(flags)
     config = TrainConfig(
-        learning_rate=LEARNING_RATE, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY, precision=flags.precision, xla=xla
+        learning_rate=LEARNING_RATE,
+        momentum=MOMENTUM,
+        weight_decay=WEIGHT_DECAY,
+        precision=flags.precision,
+        **SETTINGS[flags.side],
     )
+    keras.utils.set_random_seed(config.seed)
+    if config.deterministic:
+        tf.config.experimental.enable_op_determinism()
     strategy = join_workers("one_device").strategy
     with strategy.scope():
         model = create_model(our_network(flags), flags.precision)
@@ -56,7 +66,7 @@ def ours(flags: argparse.Namespace, xla: bool) -> gpu.Answer:
         optimizer.build(model.trainable_variables)
         loss_scale = LossScale() if flags.precision == "mixed_float16" else None
     loss = head_losses(config.loss, model.output, CITYSCAPES_CLASS_WEIGHTS)
-    train_step = TrainStep(strategy, model, optimizer, loss, flags.batch, flags.batch, loss_scale, xla)
+    train_step = TrainStep(strategy, model, optimizer, loss, flags.batch, flags.batch, loss_scale, config.xla)
     images, labels = random_batch(flags.batch, flags.crop)
     with tf.device(device):
         # The labels of training's input are of this type. (TensorFlow keeps int32 in the host's memory.)
@@ -70,7 +80,7 @@ def ours(flags: argparse.Namespace, xla: bool) -> gpu.Answer:
     with running(flags.precision):
         answer = gpu.timed(step, flags, left_out.clear) | {"note": note(sum(left_out))} | gpu.our_facts(device)
         if flags.profile:
-            answer["profile"] = profile(step, Path(flags.profile) / f"{flags.precision}{'_xla' if xla else ''}")
+            answer["profile"] = profile(step, Path(flags.profile) / f"{flags.side}_{flags.precision}")
     return answer
 
 
@@ -180,9 +190,8 @@ def compare(flags: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     gpu.answer(
-        {
-            "acfnet_tf": functools.partial(ours, xla=False),
-            "acfnet_tf_xla": functools.partial(ours, xla=True),
+        dict.fromkeys(SETTINGS, ours)
+        | {
             "torch": functools.partial(pytorch, compiled=False),
             "torch_compile": functools.partial(pytorch, compiled=True),
             "count": count,
