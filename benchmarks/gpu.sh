@@ -27,8 +27,7 @@ run inference 240 "$python" benchmarks/inference.py --device=gpu $torch --precis
 TF_CUDNN_USE_AUTOTUNE=0 step no_autotune 120 --precisions=mixed_bfloat16 --sides=acfnet_tf --rounds=5
 run tests 300 "$python" -m pytest -m gpu -rs tests/gpu
 step settings 300 --precisions=mixed_bfloat16 --sides=acfnet_tf_no_xla,acfnet_tf_deterministic
-step float16 300 --precisions=mixed_float16 --sides=acfnet_tf,torch
-step float32 240 --precisions=float32 --sides=acfnet_tf,torch
+step rest 400 --precisions=mixed_float16,float32 --sides=acfnet_tf,torch
 step compiled 400 --precisions=mixed_bfloat16,tf32 --sides=acfnet_tf_xla,torch_compile
 run inference_compiled 400 "$python" benchmarks/inference.py --device=gpu $torch
 cat "$out/status.txt"

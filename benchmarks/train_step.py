@@ -223,8 +223,11 @@ def check() -> None:
     of its own, a ReLU whose input is zero but for rounding opens on one side only now and then, and updates of the
     layers below differ by some per cent.
     """
+    sys.path.insert(0, str(ROOT))
     import keras
     import torch
+
+    import acfnet_tf  # noqa: F401 (which refuses float64 where it finds it)
 
     keras.config.set_floatx("float64")
     torch.set_default_dtype(torch.float64)
