@@ -7,6 +7,7 @@ On a GPU twice: by kernel, and by the operation of TensorFlow that started it. W
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
@@ -23,12 +24,12 @@ def largest(folder: str | Path) -> list[str]:
     Raises:
         FileNotFoundError: there is no profile in the folder.
     """
-    # TensorFlow brings the format of the files, but nothing that reads them.
-    from tensorflow.tsl.profiler.protobuf import xplane_pb2
-
     files = sorted(Path(folder).glob("plugins/profile/*/*.xplane.pb"))
     if not files:
         raise FileNotFoundError(f"{folder} holds no profile (plugins/profile/*/*.xplane.pb)")
+    # TensorFlow brings the format of the files, but nothing that reads them.
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
     space = xplane_pb2.XSpace.FromString(files[-1].read_bytes())
     planes = [plane for plane in space.planes if plane.name.startswith("/device:GPU:")]
     planes = planes or [plane for plane in space.planes if plane.name == "/host:CPU"]
@@ -108,6 +109,7 @@ def _covered(spans: Iterable[tuple[int, int]]) -> int:
 if __name__ == "__main__":
     if len(sys.argv) != 2:
         sys.exit(__doc__)
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     try:
         print("\n".join(largest(sys.argv[1])))
     except FileNotFoundError as error:
