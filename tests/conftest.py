@@ -13,6 +13,17 @@ import acfnet_tf  # noqa: F401 (before TensorFlow, as it turns oneDNN on)
 pytest_plugins = ["tests.trees"]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Hides GPUs from the suite and from all processes that it starts: it tests what CPUs compute.
+
+    TensorFlow looks for them when it is first asked for its devices, not when it loads.
+    """
+    if config.getoption("markexpr") != "gpu" or os.environ.get("ACFNET_TEST_GPU") == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    else:
+        os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # Tests start processes that share the GPU.
+
+
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     """Random networks are the same in every run of a test, whichever ran before it."""
