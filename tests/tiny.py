@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 from acfnet_tf.config import Experiment
 from acfnet_tf.recipes import load_experiment
@@ -35,3 +38,15 @@ def tiny_experiment(name: str = "acf_aspp_ob", *overrides: str) -> Experiment:
 def write_tiny_scenes(root: Path) -> Path:
     """A Cityscapes tree of 6 training, 2 validation and 1 test scene of 64×128."""
     return write_street_scenes(root, train=6, val=2, test=1, size=(64, 128), seed=0)
+
+
+@contextlib.contextmanager
+def shallow_resnet() -> Iterator[None]:
+    """ResNet-18 has one residual block a stage instead of two, which halves what there is to trace.
+
+    Every kind of layer and connection is still there. A run that begins within it must be continued and loaded within.
+    """
+    from acfnet_tf.backbones.resnet import ARCHITECTURES
+
+    with mock.patch.dict(ARCHITECTURES, resnet18=ARCHITECTURES["resnet18"]._replace(blocks=(1, 1, 1, 1))):
+        yield

@@ -78,7 +78,9 @@ def test_adamw_is_that_of_keras_step_by_step():
         kind(0.01, weight_decay=0.05, beta_1=0.8, global_clipnorm=2.0) for kind in (AdamW, keras.optimizers.AdamW)
     ]
     optimizers[1].exclude_from_weight_decay(var_names=["bias"])
-    variables = [[keras.Variable(np.full((3, 2), 2.0), name="kernel"), keras.Variable([1.0], name="bias")] for _ in "12"]
+    variables = [
+        [keras.Variable(np.full((3, 2), 2.0), name="kernel"), keras.Variable([1.0], name="bias")] for _ in "12"
+    ]
     for _ in range(3):
         gradients = [tf.constant(rng.normal(0, 2, size), tf.float32) for size in ((3, 2), 1)]
         for optimizer, updated in zip(optimizers, variables, strict=True):
