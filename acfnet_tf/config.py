@@ -44,7 +44,7 @@ Text = Annotated[str, Range(1)]
 Photometric = Literal[
     "sharpness", "color_degeneration", "brightness", "contrast", "hue", "saturation", "equalization", "auto_contrast"
 ]
-"""Changes of an image's colours, see `acfnet_tf.data.photometric`."""
+"""Changes of an image's colours, see `acfnet_tf.training_data.photometric`."""
 
 Precision = Literal["float32", "tf32", "mixed_bfloat16", "mixed_float16"]
 """How maps are multiplied: exactly; by GPUs with factors rounded to 11 bits, elsewhere exactly; or maps in 16 bits."""

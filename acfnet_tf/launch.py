@@ -4,8 +4,9 @@ python -m acfnet_tf.launch --workers=2 -- main.py --mode=train --experiment=acf_
 
 Every worker runs the command with a TF_CONFIG of its own; main.py gets --set=train.strategy=multi_worker, and so does
 the installed command, named by its path: -- $(which acfnet_tf) --mode=train. Worker 0 writes here, every other worker
-to a log file. When one fails, all end; SIGTERM and Ctrl-C reach all of them. The exit status is that of the first
-worker that fails, otherwise that of worker 0; 128 + the number for a signal.
+to a log file. The GPUs of this machine, or those that CUDA_VISIBLE_DEVICES names, are shared out evenly; where it is
+"" there are none. When one worker fails, all end; SIGTERM and Ctrl-C reach all of them. The exit status is that of the
+first worker that fails, otherwise that of worker 0; 128 + the number for a signal.
 """
 
 from __future__ import annotations
@@ -13,29 +14,36 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import itertools
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 SECONDS_ALONE, SECONDS_AFTER_SIGTERM = 5, 10
 """What the other workers have, once one has failed: first to end by themselves, and then to follow SIGTERM."""
 
+CUDA_VISIBLE_DEVICES = "CUDA_VISIBLE_DEVICES"
+"""The environment variable that names the GPUs which CUDA, and so TensorFlow, may use."""
+
 LOG_LINES = 20
 PR_SET_PDEATHSIG = 1
 
 
-def launch(command: list[str], count: int) -> int:
+def launch(command: list[str], count: int, gpus: Sequence[str] = ()) -> int:
     """Runs `count` workers until all have ended. To be called in the main thread, whose signal handlers it sets.
 
     Args:
         command: arguments of the Python interpreter: a script or "-m" and a module, then its arguments.
         count: the number of workers.
+        gpus: as CUDA_VISIBLE_DEVICES names them; a multiple of `count`. Every worker sees its share only.
 
     Returns:
         The exit status; see the module.
@@ -45,10 +53,24 @@ def launch(command: list[str], count: int) -> int:
         signal.signal(number, lambda number, _: pending.append(number))
     with tempfile.TemporaryDirectory(prefix="acfnet_workers_") as folder:
         logs = [Path(folder) / f"worker_{index}.log" for index in range(count)]
-        return _watch(_start(command, logs), logs, pending)
+        return _watch(_start(command, logs, gpus), logs, pending)
 
 
-def _start(command: list[str], logs: list[Path]) -> list[subprocess.Popen]:
+def visible_gpus() -> list[str]:
+    """The GPUs that a program started here may use, as CUDA_VISIBLE_DEVICES names them: numbers, UUIDs, MIG devices."""
+    if CUDA_VISIBLE_DEVICES in os.environ:
+        names = [name.strip() for name in os.environ[CUDA_VISIBLE_DEVICES].split(",")]
+        # CUDA reads them up to the first that is none, such as -1.
+        return list(itertools.takewhile(re.compile(r"\d+$|GPU-|MIG-").match, names))
+    query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    try:
+        listed = subprocess.run(query, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
+    except OSError:  # There is no driver.
+        return []
+    return re.findall(r"^\d+$", listed, re.MULTILINE)  # Everything else it may print is a failure.
+
+
+def _start(command: list[str], logs: list[Path], gpus: Sequence[str]) -> list[subprocess.Popen]:
     """Starts one worker per log file; the first has no use for its own."""
     if Path(command[0]).name in ("main.py", "acfnet_tf"):  # the program, and how it is called when it is installed
         command = [*command, "--set=train.strategy=multi_worker"]
@@ -66,13 +88,18 @@ def _start(command: list[str], logs: list[Path]) -> list[subprocess.Popen]:
             os._exit(128 + signal.SIGKILL)
 
     workers = []
+    size = len(gpus) // len(logs)
+    shares = [",".join(gpus[index * size : (index + 1) * size]) for index in range(len(logs))]
+    if gpus:
+        _say(f"GPUs: {'; '.join(f'{share} for worker {index}' for index, share in enumerate(shares))}.")
     for index, log in enumerate(logs):
+        visible = {CUDA_VISIBLE_DEVICES: shares[index]} if gpus else {}
         task = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
         with log.open("wb") as stream:
             worker = subprocess.Popen(
                 [sys.executable, *command],
                 # Unbuffered: what a worker said before it was killed is in its log.
-                env={**os.environ, "TF_CONFIG": json.dumps(task), "PYTHONUNBUFFERED": "1"},
+                env={**os.environ, **visible, "TF_CONFIG": json.dumps(task), "PYTHONUNBUFFERED": "1"},
                 stdin=subprocess.DEVNULL,
                 stdout=stream if index else None,
                 stderr=stream if index else None,
@@ -152,7 +179,14 @@ def main() -> None:
     script = arguments.command[0]
     if not script.startswith("-") and not Path(script).exists():
         parser.error(f"no script {script}")
-    sys.exit(launch(arguments.command, arguments.workers))
+    gpus = visible_gpus()
+    if len(gpus) % arguments.workers:
+        fitting = [str(count) for count in range(1, len(gpus) + 1) if len(gpus) % count == 0]
+        parser.error(
+            f"--workers={arguments.workers}: {len(gpus)} GPUs ({','.join(gpus)}) cannot be shared out evenly; take "
+            f'--workers={" or ".join(fitting)}, or set {CUDA_VISIBLE_DEVICES} to other GPUs, or to "" for none'
+        )
+    sys.exit(launch(arguments.command, arguments.workers, gpus))
 
 
 if __name__ == "__main__":

@@ -5,8 +5,10 @@ from __future__ import annotations
 import tensorflow as tf
 
 
-def precision_in_words(precision: str) -> str:
-    """How maps are multiplied here, for one of `acfnet_tf.config.Precision`."""
+def precision_in_words(precision: str, runtime: str = "tensorflow") -> str:
+    """How maps are multiplied here, for one of `acfnet_tf.config.Precision`, or by a runtime that has its own."""
+    if runtime != "tensorflow":
+        return "bfloat16" if runtime.endswith("bfloat16") else "float32"
     if precision.startswith("mixed_"):
         return f"{precision.removeprefix('mixed_')}, with float32 variables, class centers and losses"
     gpus = tf.config.get_visible_devices("GPU")

@@ -5,9 +5,11 @@ The loop, `acfnet_tf.training.loop`, is of the core and knows none of the rooms 
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -21,14 +23,17 @@ from acfnet_tf.errors import ConfigError
 from acfnet_tf.importers.counts import class_pixels, count_values
 from acfnet_tf.importers.open import open_data
 from acfnet_tf.layers.compilation import pays
-from acfnet_tf.measure.memory import choose_micro_batch
+from acfnet_tf.measure.memory import choose_micro_batch, less_memory
 from acfnet_tf.onednn import what_runs_convolutions
+from acfnet_tf.out_of_memory import OTHERS, saying_what_helps
 from acfnet_tf.pretrained.find import find_weights
 from acfnet_tf.processors import precision_in_words
 from acfnet_tf.signals import Interruption
 from acfnet_tf.training.loop import train as train_with
 from acfnet_tf.training.tools import TrainingTools
 from acfnet_tf.training.workers import Workers
+from acfnet_tf.training_data.dataset import training_dataset
+from acfnet_tf.training_data.rare_classes import sample_order
 from acfnet_tf.visualization.validation_pictures import validation_pictures
 
 
@@ -47,6 +52,8 @@ def describe_machine(precision: str) -> str:
 TOOLS = TrainingTools(
     open_data=open_data,
     find_weights=find_weights,
+    sample_order=sample_order,
+    training_dataset=training_dataset,
     count_class_pixels=count_class_pixels,
     look_into=look_into,
     choose_micro_batch=choose_micro_batch,
@@ -55,6 +62,9 @@ TOOLS = TrainingTools(
     interruption=functools.partial(Interruption, "finishing this step, then writing a checkpoint"),
     describe_machine=describe_machine,
 )
+
+VALIDATION = "validation labels whole images, so that those of data.val_split have to be smaller"
+"""What helps where memory does not suffice for it, whatever the settings of evaluation say."""
 
 
 def _check_deterministic(config: TrainConfig, workers: Workers) -> None:
@@ -83,12 +93,26 @@ def train(experiment: Experiment, run_dir: str | Path, data_dir: str | None = No
         The file of the trained model.
 
     Raises:
-        UserError: as `acfnet_tf.training.loop.train`.
+        UserError: as `acfnet_tf.training.loop.train`, or memory does not suffice.
         Stopped: SIGTERM, SIGINT, or another worker was lost; the same call continues.
     """
     if experiment.train.deterministic:
         tf.config.experimental.enable_op_determinism()
     workers = join_workers(experiment.train.strategy)
     _check_deterministic(experiment.train, workers)
-    with naming_lost_workers(workers):
-        return train_with(experiment, run_dir, data_dir, workers, TOOLS)
+    chosen: list[int] = []
+
+    def choose(*arguments: Any) -> tuple[int, str]:
+        micro_batch, why = choose_micro_batch(*arguments)
+        chosen.append(micro_batch)
+        return micro_batch, why
+
+    def otherwise() -> str:
+        if not chosen:
+            return OTHERS
+        return less_memory(experiment.train, chosen[0], workers.strategy.num_replicas_in_sync)
+
+    # Where it was on another worker, that one says what helps, and here it is a lost one.
+    with saying_what_helps(VALIDATION, otherwise), naming_lost_workers(workers):
+        tools = dataclasses.replace(TOOLS, choose_micro_batch=choose)
+        return train_with(experiment, run_dir, data_dir, workers, tools)

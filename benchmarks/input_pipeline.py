@@ -105,8 +105,8 @@ def main() -> None:
 def our_training(setup: Setup, turn: int, *, cache: bool = False) -> tf.data.Dataset:
     from acfnet_tf.config import DataConfig
     from acfnet_tf.data.cityscapes import CITYSCAPES
-    from acfnet_tf.data.pipeline import training_dataset
     from acfnet_tf.data.sample import Sample
+    from acfnet_tf.training_data.dataset import training_dataset
 
     samples = [Sample(*sample) for sample in setup.samples]
     config = DataConfig(

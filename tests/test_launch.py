@@ -9,10 +9,11 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
-from acfnet_tf.launch import main
+from acfnet_tf.launch import main, visible_gpus
 
 PACKAGE = Path(__file__).parents[1] / "acfnet_tf"
 # Imported beside its folder, without the package and hence without TensorFlow; nobody has long to end.
@@ -33,10 +34,12 @@ def start(tmp_path):
     """Starts the launcher on workers that run the given code once all of them are there."""
     processes = []
 
-    def start(code: str = "", workers: int = 2, name: str = "worker.py", *arguments: str) -> subprocess.Popen:
+    def start(
+        code: str = "", workers: int = 2, name: str = "worker.py", *arguments: str, **variables: str
+    ) -> subprocess.Popen:
         (tmp_path / name).write_text(PREFACE + code)
         command = [sys.executable, "-c", LAUNCH, f"--workers={workers}", "--", str(tmp_path / name), *arguments]
-        environment = {**os.environ, "TMPDIR": str(tmp_path)}
+        environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "TMPDIR": str(tmp_path), **variables}
         pipe = subprocess.PIPE
         processes.append(subprocess.Popen(command, cwd=PACKAGE, env=environment, stdout=pipe, stderr=pipe, text=True))
         return processes[-1]
@@ -168,6 +171,96 @@ def test_workers_do_not_outlive_a_killed_launcher(start, tmp_path):
     assert all(os.getsid(pid) == pid for pid in workers)
     process.kill()
     wait_for(lambda: not any(map(alive, workers)), 5)
+
+
+SHOW_GPUS = '(here / f"gpus_{index}").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", "unset"))'
+UUIDS = ["GPU-5d5ba0d6-d33d-2b2c-524d-9e3d8d2b8a77", "MIG-c6d4f1ef-42e4-5de3-91c7-45d71c87eb3f"]
+
+
+@pytest.fixture
+def nvidia_smi(tmp_path, monkeypatch):
+    """A driver's program that is found first, and lists that many GPUs."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+    def listing(count: int) -> None:
+        lines = "".join(f"echo {index}\n" for index in range(count)) or "echo No devices were found; exit 6"
+        (folder / "nvidia-smi").write_text(f'#!/bin/sh\n[ "$1" = --query-gpu=index ] || exit 2\n{lines}')
+        (folder / "nvidia-smi").chmod(0o755)
+
+    return listing
+
+
+@pytest.mark.parametrize(
+    ("variable", "expected"),
+    [
+        ("0,1", ["0", "1"]),
+        (" 3 , 1", ["3", "1"]),
+        (",".join(UUIDS), UUIDS),
+        ("MIG-GPU-5d5ba0d6-d33d/1/0", ["MIG-GPU-5d5ba0d6-d33d/1/0"]),
+        ("2,-1,3", ["2"]),
+        ("-1", []),
+        ("", []),
+        ("NoDevFiles", []),
+    ],
+)
+def test_the_gpus_are_those_that_cuda_sees(variable, expected, nvidia_smi, monkeypatch):
+    nvidia_smi(8)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", variable)
+    assert visible_gpus() == expected
+
+
+def test_without_the_variable_the_driver_lists_the_gpus(nvidia_smi, monkeypatch):
+    nvidia_smi(3)
+    assert visible_gpus() == ["0", "1", "2"]
+    nvidia_smi(0)
+    assert visible_gpus() == []
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert visible_gpus() == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "workers", "shares"),
+    [
+        ("0,1,2,3", 2, ["0,1", "2,3"]),
+        ("5,2,7", 3, ["5", "2", "7"]),
+        (",".join(UUIDS), 2, UUIDS),
+        ("0,1", 1, ["0,1"]),
+        ("", 2, ["", ""]),
+    ],
+)
+def test_gpus_are_shared_out_evenly(start, tmp_path, variable, workers, shares):
+    process = start(SHOW_GPUS, workers, CUDA_VISIBLE_DEVICES=variable)
+    _, err = process.communicate(timeout=20)
+    assert [(tmp_path / f"gpus_{index}").read_text() for index in range(workers)] == shares
+    said = "; ".join(f"{share} for worker {index}" for index, share in enumerate(shares))
+    assert [line for line in err.splitlines() if "GPU" in line] == ([f"GPUs: {said}."] if variable else [])
+
+
+def test_gpus_that_the_driver_lists_are_shared_out(nvidia_smi, monkeypatch):
+    nvidia_smi(4)
+    started = mock.Mock(return_value=0)
+    monkeypatch.setattr("acfnet_tf.launch.launch", started)
+    monkeypatch.setattr(sys, "argv", ["launch.py", "--workers=2", "--", "-m", "json.tool"])
+    with pytest.raises(SystemExit):
+        main()
+    started.assert_called_once_with(["-m", "json.tool"], 2, ["0", "1", "2", "3"])
+
+
+@pytest.mark.parametrize(
+    ("count", "workers", "remedy"),
+    [(4, 3, "--workers=1 or 2 or 4"), (1, 2, "--workers=1,"), (2, 4, "--workers=1 or 2")],
+)
+def test_gpus_that_cannot_be_shared_evenly_are_refused(count, workers, remedy, nvidia_smi, monkeypatch, capsys):
+    nvidia_smi(count)
+    monkeypatch.setattr(sys, "argv", ["launch.py", f"--workers={workers}", "--", "-m", "json.tool"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert remedy in line and 'CUDA_VISIBLE_DEVICES to other GPUs, or to "" for none' in line
 
 
 @pytest.mark.parametrize(

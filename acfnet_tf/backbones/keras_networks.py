@@ -4,34 +4,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import keras
-
-from acfnet_tf.config import PIXEL_MEAN, PIXEL_STD
-from acfnet_tf.errors import UserError
-
-IMAGENET_RGB = {"pixel_mean": PIXEL_MEAN, "pixel_std": PIXEL_STD}
-"""The preprocessing of most weights."""
-LITE0_RGB = {"pixel_mean": (127.0, 127.0, 127.0), "pixel_std": (128.0, 128.0, 128.0)}
-"""The preprocessing of EfficientNet-Lite's TensorFlow original, from which the PyTorch weights were converted."""
-MINUS_ONE_TO_ONE = {"pixel_mean": (127.5, 127.5, 127.5), "pixel_std": (127.5, 127.5, 127.5)}
-
-
-class KerasNetwork(NamedTuple):
-    """A network without pooling and classifier, and what its ImageNet weights ask for.
-
-    Attributes:
-        make: of relative width and weights, the functional model (B, H, W, 3) normalised → (B, h, w, C).
-        preprocessing: `pixel_mean` and `pixel_std`, RGB in 0–255.
-        imagenet_widths: the widths of which there are weights.
-        any_width: it can be built in other widths too.
-    """
-
-    make: Callable[[float, str | None], keras.Model]
-    preprocessing: dict[str, tuple[float, float, float]]
-    imagenet_widths: tuple[int, ...] = (64,)
-    any_width: bool = True
 
 
 def _application(name: str, **arguments: Any) -> Callable[[float, str | None], keras.Model]:
@@ -68,19 +43,16 @@ def _efficientnet_lite0(width: float, weights: str | None) -> keras.Model:
 
 _BARE = {"include_preprocessing": False}
 KERAS_NETWORKS = {
-    "mobilenet": KerasNetwork(_application("MobileNet"), MINUS_ONE_TO_ONE, (16, 32, 48, 64)),
-    "mobilenet_v2": KerasNetwork(_application("MobileNetV2"), MINUS_ONE_TO_ONE, (32, 48, 64)),
-    "mobilenet_v3_small": KerasNetwork(_application("MobileNetV3Small", **_BARE), MINUS_ONE_TO_ONE, (48, 64)),
-    "mobilenet_v3_large": KerasNetwork(_application("MobileNetV3Large", **_BARE), MINUS_ONE_TO_ONE, (48, 64)),
-    **{
-        f"efficientnet_v2_b{i}": KerasNetwork(
-            _application(f"EfficientNetV2B{i}", **_BARE), IMAGENET_RGB, any_width=False
-        )
-        for i in range(4)
-    },
-    "efficientnet_lite0": KerasNetwork(_efficientnet_lite0, LITE0_RGB),
-    "densenet121": KerasNetwork(_application("DenseNet121"), IMAGENET_RGB, any_width=False),
+    "mobilenet": _application("MobileNet"),
+    "mobilenet_v2": _application("MobileNetV2"),
+    "mobilenet_v3_small": _application("MobileNetV3Small", **_BARE),
+    "mobilenet_v3_large": _application("MobileNetV3Large", **_BARE),
+    **{f"efficientnet_v2_b{i}": _application(f"EfficientNetV2B{i}", **_BARE) for i in range(4)},
+    "efficientnet_lite0": _efficientnet_lite0,
+    "densenet121": _application("DenseNet121"),
 }
+"""Makes each, without pooling and classifier, of relative width and weights: (B, H, W, 3) normalised → (B, h, w, C)."""
+_ONE_WIDTH = ("densenet121", *(f"efficientnet_v2_b{i}" for i in range(4)))
 
 
 def keras_network(name: str, width: int = 64, weights: Literal["imagenet"] | None = None) -> keras.Model:
@@ -94,17 +66,9 @@ def keras_network(name: str, width: int = 64, weights: Literal["imagenet"] | Non
 
     Raises:
         ValueError: no such network, or none of that width.
-        UserError: no ImageNet weights of that width.
     """
     if name not in KERAS_NETWORKS:
         raise ValueError(f"backbone must be one of {', '.join(KERAS_NETWORKS)}, not {name!r}")
-    network = KERAS_NETWORKS[name]
-    if width != 64 and not network.any_width:
+    if width != 64 and name in _ONE_WIDTH:
         raise ValueError(f"{name} has one width only: set backbone_width to 64, not {width}")
-    if weights and width not in network.imagenet_widths:
-        widths = " or ".join(map(str, network.imagenet_widths))
-        raise UserError(
-            f"{name} has ImageNet weights for model.backbone_width={widths}, not {width}: set that, or "
-            "model.weights=none"
-        )
-    return network.make(width / 64, weights)
+    return KERAS_NETWORKS[name](width / 64, weights)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import NamedTuple, get_args
 
 import keras
 
 from acfnet_tf.config import OutputStride, Stem, StrideIn
 from acfnet_tf.layers.conv import ConvNormAct
+
+Conv = Callable[..., ConvNormAct]
+"""`ConvNormAct` in the variant that all of a network have."""
 
 
 class _Architecture(NamedTuple):
@@ -65,9 +70,9 @@ def resnet(
     if stride_in not in get_args(StrideIn):
         raise ValueError(f'stride_in must be "3x3" or "1x1", not {stride_in!r}')
     architecture = ARCHITECTURES[name]
-    common = {"use_bias": conv_bias, "epsilon": batch_norm_epsilon}
+    conv = functools.partial(ConvNormAct, use_bias=conv_bias, epsilon=batch_norm_epsilon)
 
-    x = _stem(images, stem, width, common)
+    x = _stem(conv, images, stem, width)
     stages = []
     stride, rate = 4, 1
     for stage, blocks in enumerate(architecture.blocks):
@@ -77,29 +82,22 @@ def resnet(
             first_stride = 1
         stride *= first_stride
         for block in range(blocks):
-            first = block == 0
-            x = (_bottleneck if architecture.bottleneck else _basic)(
-                x,
-                width * 2**stage,
-                strides=first_stride if first else 1,
-                rates=(first_rate if first else rate, rate),
-                stride_in=stride_in,
-                common=common,
-                name=f"stage{stage + 1}_block{block + 1}",
-            )
+            strides, rates = (first_stride, (first_rate, rate)) if block == 0 else (1, (rate, rate))
+            place = f"stage{stage + 1}_block{block + 1}"
+            x = _block(conv, x, width * 2**stage, architecture.bottleneck, stride_in, strides, rates, place)
         stages.append(x)
     return stages
 
 
-def _stem(x: keras.KerasTensor, stem: str, width: int, common: dict) -> keras.KerasTensor:
+def _stem(conv: Conv, x: keras.KerasTensor, stem: str, width: int) -> keras.KerasTensor:
     """Convolution to stride 2 and max pooling to stride 4, both padded symmetrically."""
     if stem == "7x7":
-        x = ConvNormAct(width, 7, strides=2, name="stem_conv1", **common)(x)
+        x = conv(width, 7, strides=2, name="stem_conv1")(x)
     elif stem in ("deep_64", "deep_128"):
         channels = width // 2 if stem == "deep_64" else width
-        x = ConvNormAct(channels, 3, strides=2, name="stem_conv1", **common)(x)
-        x = ConvNormAct(channels, 3, name="stem_conv2", **common)(x)
-        x = ConvNormAct(2 * channels, 3, name="stem_conv3", **common)(x)
+        x = conv(channels, 3, strides=2, name="stem_conv1")(x)
+        x = conv(channels, 3, name="stem_conv2")(x)
+        x = conv(2 * channels, 3, name="stem_conv3")(x)
     else:
         raise ValueError(f'stem must be "7x7", "deep_64" or "deep_128", not {stem!r}')
     # Behind a ReLU, padding with zeros is padding with minus infinity.
@@ -107,49 +105,30 @@ def _stem(x: keras.KerasTensor, stem: str, width: int, common: dict) -> keras.Ke
     return keras.layers.MaxPooling2D(3, 2, name="stem_pool")(x)
 
 
-def _bottleneck(
+def _block(
+    conv: Conv,
     x: keras.KerasTensor,
     width: int,
-    *,
+    bottleneck: bool,
+    stride_in: StrideIn,
     strides: int,
     rates: tuple[int, int],
-    stride_in: str,
-    common: dict,
     name: str,
 ) -> keras.KerasTensor:
-    """1×1 reduce, 3×3, 1×1 expand. `rates`: of a 3×3 that has the block's stride, and of one that has not."""
-    in_3x3 = stride_in == "3x3"
-    y = ConvNormAct(width, 1, strides=1 if in_3x3 else strides, name=f"{name}_conv1", **common)(x)
-    y = ConvNormAct(
-        width,
-        3,
-        strides=strides if in_3x3 else 1,
-        dilation_rate=rates[0] if in_3x3 else rates[1],
-        name=f"{name}_conv2",
-        **common,
-    )(y)
-    y = ConvNormAct(4 * width, 1, activation=None, name=f"{name}_conv3", **common)(y)
-    return _residual(x, y, strides, common, name)
+    """1×1 reduce, 3×3, 1×1 expand; or two 3×3, the first of which has the block's stride.
 
-
-def _basic(
-    x: keras.KerasTensor,
-    width: int,
-    *,
-    strides: int,
-    rates: tuple[int, int],
-    stride_in: str,
-    common: dict,
-    name: str,
-) -> keras.KerasTensor:
-    """Two 3×3 convolutions, the first of which has the block's stride."""
-    del stride_in
-    y = ConvNormAct(width, 3, strides=strides, dilation_rate=rates[0], name=f"{name}_conv1", **common)(x)
-    y = ConvNormAct(width, 3, dilation_rate=rates[1], activation=None, name=f"{name}_conv2", **common)(y)
-    return _residual(x, y, strides, common, name)
-
-
-def _residual(x: keras.KerasTensor, y: keras.KerasTensor, strides: int, common: dict, name: str) -> keras.KerasTensor:
+    Args:
+        rates: of a 3×3 that has the block's stride, and of one that has not.
+    """
+    strided, dense = {"strides": strides, "dilation_rate": rates[0]}, {"dilation_rate": rates[1]}
+    if bottleneck:
+        in_3x3 = stride_in == "3x3"
+        y = conv(width, 1, strides=1 if in_3x3 else strides, name=f"{name}_conv1")(x)
+        y = conv(width, 3, **(strided if in_3x3 else dense), name=f"{name}_conv2")(y)
+        y = conv(4 * width, 1, activation=None, name=f"{name}_conv3")(y)
+    else:
+        y = conv(width, 3, **strided, name=f"{name}_conv1")(x)
+        y = conv(width, 3, **dense, activation=None, name=f"{name}_conv2")(y)
     if strides != 1 or x.shape[-1] != y.shape[-1]:
-        x = ConvNormAct(y.shape[-1], 1, strides=strides, activation=None, name=f"{name}_shortcut", **common)(x)
+        x = conv(y.shape[-1], 1, strides=strides, activation=None, name=f"{name}_shortcut")(x)
     return keras.layers.ReLU(name=f"{name}_out")(keras.layers.Add(name=f"{name}_add")([x, y]))

@@ -15,9 +15,10 @@ from acfnet_tf.checks.files import find_file_faults
 from acfnet_tf.checks.finding import Finding
 from acfnet_tf.checks.pair import Pair, inspect_pair
 from acfnet_tf.checks.values import UnknownValue, collect_unknown, find_value_faults
-from acfnet_tf.data.sample import PARTS, DataSource
+from acfnet_tf.data.sample import DataSource
 from acfnet_tf.errors import DataError
 from acfnet_tf.importers.counts import class_pixels
+from acfnet_tf.importers.splits import PARTS
 
 
 @dataclass(frozen=True)

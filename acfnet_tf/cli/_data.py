@@ -14,6 +14,7 @@ from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.sample import DataSource, Sample
 from acfnet_tf.errors import ConfigError, UserError
 from acfnet_tf.importers.open import open_data
+from acfnet_tf.importers.splits import parts_of
 from acfnet_tf.label_files import plan
 from acfnet_tf.paths import unified
 from acfnet_tf.recipes import load_experiment
@@ -24,10 +25,10 @@ def open_splits(flags: FlagValues) -> tuple[Experiment, DataSource, Sequence[str
     experiment = load_experiment(flags.experiment, flags.set)
     source = open_data(experiment.data, flags.data_dir)
     print(f"Data: {source.name}. {source.note}".strip())
-    used = [*source.parts_of(experiment.data.train_split), *source.parts_of(experiment.data.val_split)]
+    used = [*parts_of(source, experiment.data.train_split), *parts_of(source, experiment.data.val_split)]
     # Those that are used may not be among those that have names, such as train[:90%] of TFDS.
     splits = [flags.split] if flags.split else source.splits if set(used) <= set(source.splits) else used
-    return experiment, source, tuple(dict.fromkeys(part for split in splits for part in source.parts_of(split)))
+    return experiment, source, tuple(dict.fromkeys(part for split in splits for part in parts_of(source, split)))
 
 
 def split_samples(flags: FlagValues, experiment: Experiment, classes: ClassSet) -> tuple[DataSource, list[Sample], str]:

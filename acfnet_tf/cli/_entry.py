@@ -89,10 +89,12 @@ def run(command: Sequence[str]) -> None:
     try:
         with _silent_stderr():
             from acfnet_tf.errors import Stopped, UserError
+            from acfnet_tf.out_of_memory import saying_what_helps
     except ImportError as error:  # Keras is set to something else, or a package is missing
         sys.exit(f"Error: {error}")
     try:
-        mode["run"](values)
+        with saying_what_helps():
+            mode["run"](values)
     except (UserError, ImportError) as error:  # A mode imports what it needs, and a package may be missing or broken.
         sys.exit(f"Error: {error}")
     except Stopped as stopped:

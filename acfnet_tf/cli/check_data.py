@@ -26,15 +26,18 @@ def run(flags: Any) -> None:
     from acfnet_tf.cli._data import open_splits
     from acfnet_tf.cli._runs import next_command, output_folder
     from acfnet_tf.data.order import SampleOrder
-    from acfnet_tf.data.pipeline import training_dataset
     from acfnet_tf.errors import UserError
+    from acfnet_tf.importers.splits import parts_of
     from acfnet_tf.losses import weights_from_counts
+    from acfnet_tf.training_data.dataset import training_dataset
+    from acfnet_tf.training_data.rare_classes import sample_order
     from acfnet_tf.visualization.data_sheet import write_augmented_sheet, write_contact_sheet
 
     experiment, source, splits = open_splits(flags)
     folder = output_folder(flags, "data_check", printed=True)
     result = check.check_data(source, splits)
-    trained = [result.splits[split] for split in source.parts_of(experiment.data.train_split) if split in result.splits]
+    parts = parts_of(source, experiment.data.train_split)
+    trained = [result.splits[split] for split in parts if split in result.splits]
     pixels = np.concatenate([counts.class_pixels for counts in trained]) if trained else None
     weights = {} if pixels is None else weights_from_counts(pixels)
     write_check_report(result, folder, weights, show=lambda text: print(f"\n{text}", flush=True))
@@ -46,6 +49,7 @@ def run(flags: Any) -> None:
     samples = source.list_samples(data.train_split)
     count = flags.images or 8
     write_contact_sheet(samples, source.classes, folder / "samples.png", count)
+    order = sample_order(experiment, len(samples), lambda: pixels) if trained else SampleOrder(len(samples), seed)
     augmented = training_dataset(
         samples,
         source.classes,
@@ -54,7 +58,7 @@ def run(flags: Any) -> None:
         batch_size=1,
         first_sample=0,
         last_sample=count,
-        order=SampleOrder(len(samples), seed, pixels, data.rare_class_temperature if trained else None),
+        order=order,
         pixel_mean=experiment.model.pixel_mean,
     )
     write_augmented_sheet(augmented.as_numpy_iterator(), source.classes, folder / "augmented.png", count)

@@ -29,6 +29,7 @@ def run(flags: Any) -> None:
     from acfnet_tf.cluster import join_workers, naming_lost_workers, read_tf_config, write_tf_config
     from acfnet_tf.errors import UserError
     from acfnet_tf.models.loading import MODEL_FILE
+    from acfnet_tf.processors import precision_in_words
     from acfnet_tf.reports.boundary import near_boundaries
     from acfnet_tf.reports.comparison import compare
     from acfnet_tf.reports.report import describe_inference, write_report
@@ -42,7 +43,8 @@ def run(flags: Any) -> None:
     experiment, predictor, classes = trained_model(flags, flags.runtime)
     folder = output_folder(flags, ".", printed=True) if workers.is_chief else run_folder(flags)
     source, samples, split = split_samples(flags, experiment, classes)
-    print(f"{len(samples)} images of {split}: {describe_inference(experiment.evaluation)}")
+    precision = precision_in_words(experiment.evaluation.precision, flags.runtime)
+    print(f"{len(samples)} images of {split}: {describe_inference(experiment.evaluation)}, {precision}")
     if any(sample.label is None for sample in samples):
         raise UserError(f"split {split} of {source.name} has no masks to evaluate against")
     runs = runs_to_show(flags, experiment, predictor, classes)
@@ -58,6 +60,7 @@ def run(flags: Any) -> None:
         initialization=experiment.model.initialization or "unknown",
         class_names=classes.names,
         inference=experiment.evaluation,
+        precision=precision,
         samples=samples,
         split=split,
         data=source.name,

@@ -1,4 +1,4 @@
-"""Data augmentation: random scale, crop and flip (Section 4.2), and on request photometric distortion."""
+"""Data augmentation: random scale, crop and flip (Section 4.2)."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from collections.abc import Sequence
 import tensorflow as tf
 
 from acfnet_tf.config import DataConfig
-from acfnet_tf.data.photometric import change_colors
 
 
 def augment(
     image: tf.Tensor, values: tf.Tensor, seed: tf.Tensor, config: DataConfig, anchor: tf.Tensor | None = None
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Scales, crops and flips an image and its mask alike, and distorts the image's colours.
+    """Scales, crops and flips an image and its mask alike.
 
     The window of the source that becomes the crop is cut out first, and only that is resized. This gives the same
     distribution as scaling the whole image and cropping then, in a third of the time.
@@ -22,7 +21,7 @@ def augment(
         image: (H, W, 3) uint8.
         values: (H, W), any integer type.
         seed: (2,) int32 or int64. All chance is a pure function of it.
-        config: `crop_size`, `scale_range`, `flip` and `photometric` are used.
+        config: `crop_size`, `scale_range` and `flip` are used.
         anchor: (2,) row and column of a pixel that the crop must hold; negative for none.
 
     Returns:
@@ -57,8 +56,6 @@ def augment(
     image = tf.image.resize(image, resized, "bilinear")
     # What tf.image.resize(values, resized, "nearest") gives, in half the time: whole rows are copied.
     values = tf.transpose(tf.gather(tf.transpose(tf.gather(values, rows)), columns))
-    if config.photometric:
-        image = change_colors(image, tf.random.experimental.stateless_fold_in(seed, 1), config.photometric)
     return image, values
 
 

@@ -8,13 +8,12 @@ without iterator state.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import tensorflow as tf
 
 from acfnet_tf.config import PIXEL_MEAN, DataConfig
 from acfnet_tf.data.augmentation import augment, pad
-from acfnet_tf.data.cache import cached
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.decoding import Decoder
 from acfnet_tf.data.order import SampleOrder
@@ -32,6 +31,8 @@ def training_dataset(
     batch_size: int,
     first_sample: int,
     last_sample: int,
+    change_colors: Callable[..., tf.Tensor],
+    cached: Callable[..., Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]],
     rows: range | None = None,
     order: SampleOrder | None = None,
     pixel_mean: Sequence[float] = PIXEL_MEAN,
@@ -44,6 +45,7 @@ def training_dataset(
         config: crop size, augmentation, cache; `parallel_calls` changes the speed, never the result.
         seed: of order and augmentation.
         batch_size: of the global batch, of which `first_sample` begins one.
+        change_colors, cached: do what `config.photometric` and `config.cache` ask for, see `acfnet_tf.training_data`.
         rows: which samples of every global batch to read, all by default; the others are not touched.
         order: which file each sample is; every file once an epoch by default.
         pixel_mean: of the model; what a crop has beyond its image is of this colour.
@@ -71,8 +73,10 @@ def training_dataset(
         file, wanted = order(index)
         image, values = decode(file)
         sample_seed = tf.stack([seed, index])
-        anchor = _some_pixel(labels_of(values), wanted, sample_seed) if order.draws_classes else None
+        anchor = None if wanted is None else _some_pixel(labels_of(values), wanted, sample_seed)
         image, values = augment(image, values, sample_seed, config, anchor)
+        if config.photometric:
+            image = change_colors(image, tf.random.experimental.stateless_fold_in(sample_seed, 1), config.photometric)
         # The table is applied to the crop, not to the whole mask, because that is a third of the pixels or fewer.
         label = labels_of(values)
         known = tf.reduce_all(label != classes.unknown_label)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,9 +13,6 @@ import tensorflow as tf
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.errors import DataError, UserError
 from acfnet_tf.files import patiently
-
-PARTS = {"trainval": ("train", "val")}
-"""Splits that are made of others, unless the data name other images for them."""
 
 
 class Piece(NamedTuple):
@@ -73,11 +69,6 @@ class DataSource:
     note: str = ""
     cache_dir: Path | None = None
 
-    def parts_of(self, split: str) -> tuple[str, ...]:
-        """The splits that this one is made of; itself where the data do not have all of these."""
-        parts = PARTS.get(split, (split,))
-        return parts if {*parts} <= {*self.splits} else (split,)
-
 
 def read_bytes(source: str | Path | Piece) -> bytes:
     """The content of a file, or of a piece of one.
@@ -118,18 +109,3 @@ def read_text(path: str | Path) -> str:
         utf_16 = " (UTF-16, it seems)" if content[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in content else ""
         raise DataError(f"{path}: not a text file in UTF-8{utf_16}. Save it in UTF-8.")
     return text
-
-
-def fingerprint(source: str | Path | Piece) -> str:
-    """Size and time of a file, or checksum of a piece: tells whether its content may have changed.
-
-    Raises:
-        DataError: there is no such file.
-    """
-    if isinstance(source, Piece):
-        return f"{source.length} {source.crc}"
-    try:
-        status = os.stat(source)
-    except OSError as error:
-        raise DataError(f"{source}: cannot be read ({error.strerror}).") from error
-    return f"{status.st_size} {status.st_mtime_ns}"

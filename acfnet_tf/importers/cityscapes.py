@@ -14,8 +14,9 @@ from pathlib import Path
 from acfnet_tf.config import DataConfig
 from acfnet_tf.data.cityscapes import CITYSCAPES
 from acfnet_tf.data.classes import ClassSet
-from acfnet_tf.data.sample import PARTS, DataSource, Sample
+from acfnet_tf.data.sample import DataSource, Sample
 from acfnet_tf.errors import DataError
+from acfnet_tf.importers.splits import PARTS
 from acfnet_tf.paths import list_images, subfolders, unified
 
 IMAGES, FINE, COARSE = "leftImg8bit", "gtFine", "gtCoarse"

@@ -18,9 +18,10 @@ from tqdm import tqdm
 
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.reading import read_values, unknown_values
-from acfnet_tf.data.sample import Piece, fingerprint
+from acfnet_tf.data.sample import Piece
 from acfnet_tf.errors import DataError
 from acfnet_tf.files import replaced
+from acfnet_tf.fingerprints import fingerprint
 
 CACHE_FOLDER = ".acfnet_tf"
 

@@ -23,10 +23,12 @@ from tqdm import tqdm
 
 from acfnet_tf.config import DataConfig
 from acfnet_tf.data.classes import ClassSet
-from acfnet_tf.data.sample import PARTS, DataSource, Piece, Sample, fingerprint, read_bytes
+from acfnet_tf.data.sample import DataSource, Piece, Sample, read_bytes
 from acfnet_tf.errors import DataError
+from acfnet_tf.fingerprints import fingerprint
 from acfnet_tf.importers.class_search import find_classes
 from acfnet_tf.importers.records import PARTIAL, replace_file, write_record
+from acfnet_tf.importers.splits import PARTS
 from acfnet_tf.paths import check_utf_8
 
 FORMAT = "acfnet_tf shards 1"

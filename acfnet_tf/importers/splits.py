@@ -9,13 +9,22 @@ from pathlib import Path
 
 from acfnet_tf.config import DataConfig
 from acfnet_tf.data.classes import ClassSet
-from acfnet_tf.data.sample import PARTS, DataSource, Sample
+from acfnet_tf.data.sample import DataSource, Sample
 from acfnet_tf.errors import DataError
 from acfnet_tf.importers.class_search import find_classes
 from acfnet_tf.importers.pairs import Pairs
 
+PARTS = {"trainval": ("train", "val")}
+"""Splits that are made of others, unless the data name other images for them."""
+
 SPLIT_NAMES = {"train": "train", "training": "train", "val": "val", "valid": "val", "validation": "val"}
 """Folders of splits, in lower case → what the splits are called here. Any other split has the name of its folder."""
+
+
+def parts_of(source: DataSource, split: str) -> tuple[str, ...]:
+    """The splits that this one is made of; itself where the data do not have all of these."""
+    parts = PARTS.get(split, (split,))
+    return parts if {*parts} <= {*source.splits} else (split,)
 
 
 def open_splits(

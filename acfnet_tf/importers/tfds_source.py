@@ -18,12 +18,13 @@ from tqdm import tqdm
 from acfnet_tf.config import DataConfig
 from acfnet_tf.data.cityscapes import CITYSCAPES
 from acfnet_tf.data.classes import IGNORED, ClassSet
-from acfnet_tf.data.sample import PARTS, DataSource, Piece, Sample
+from acfnet_tf.data.sample import DataSource, Piece, Sample
 from acfnet_tf.errors import DataError, first_line
 from acfnet_tf.importers.class_search import find_classes
 from acfnet_tf.importers.colors import default_colors
 from acfnet_tf.importers.counts import CACHE_FOLDER
 from acfnet_tf.importers.records import read_records, replace_file
+from acfnet_tf.importers.splits import PARTS
 from acfnet_tf.settings import suggest
 
 if TYPE_CHECKING:

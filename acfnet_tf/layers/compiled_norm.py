@@ -1,7 +1,8 @@
-"""BatchNorm over the global batch with its activation, in four compiled operations: what GPUs run.
+"""BatchNorm over the global batch with its activation, in one compiled operation for each direction: what GPUs run.
 
 TensorFlow's fused operations transpose float32 maps around cuDNN's, have no gradient that is the same at every run on
-several replicas, and leave the activation to another pass over the map.
+several replicas, and leave the activation to another pass over the map. On several replicas the sums travel between
+two compiled operations.
 """
 
 from __future__ import annotations
@@ -18,27 +19,59 @@ Activation = Callable[[tf.Tensor], tf.Tensor]
 
 
 def compiled_batch_norm(
-    inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, center: tf.Tensor, epsilon: float, activation: Activation
+    inputs: tf.Tensor,
+    gamma: tf.Tensor,
+    beta: tf.Tensor,
+    moving: tuple[tf.Tensor, tf.Tensor],
+    momentum: float,
+    epsilon: float,
+    activation: Activation,
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """As `acfnet_tf.layers.norm.batch_norm_over_replicas`. Of the maps, the backward pass reads the inputs alone."""
+    """The activated outputs, and the new moving mean and variance. The backward pass reads no map but the inputs.
+
+    Args:
+        inputs: (B, H, W, C) of this replica, any float dtype.
+        gamma, beta: (C,) float32.
+        moving: mean and variance, (C,), the same on all replicas; squares are summed around the mean.
+        momentum: part of the old value in the moving statistics.
+        epsilon: added to the variance.
+        activation: elementwise.
+    """
+    context = tf.distribute.get_replica_context()
+    alone = context is None or context.num_replicas_in_sync == 1
+    forward, backward = (_forward_alone, _backward_alone) if alone else (_forward, _backward)
+
+    @tf.custom_gradient
+    def normalize(inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tuple[Any, Any]:
+        outputs, statistics, updated = forward(inputs, gamma, beta, moving, momentum, epsilon, activation)
+
+        def gradient(upstream: tf.Tensor, *_: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            return backward(upstream, inputs, gamma, beta, *statistics, activation)
+
+        return (outputs, *updated), gradient
+
+    return normalize(inputs, gamma, beta)
+
+
+def _forward(
+    inputs: tf.Tensor,
+    gamma: tf.Tensor,
+    beta: tf.Tensor,
+    moving: tuple[tf.Tensor, tf.Tensor],
+    momentum: float,
+    epsilon: float,
+    activation: Activation,
+) -> tuple[tf.Tensor, tuple, list[tf.Tensor]]:
+    """Outputs; what the backward pass wants to know: mean, 1 / deviation, number of values; new moving statistics."""
+    center = tf.cast(moving[0], tf.float32)
     sums = replica_sum(_sums(inputs, center))
     count = sums[-1]
     shift, square = tf.split(sums[:-1] / count, 2)
     mean, variance = center + shift, tf.maximum(square - shift**2, 0.0)
     inverse = tf.math.rsqrt(variance + epsilon)
-
-    @tf.custom_gradient
-    def normalize(inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tuple[tf.Tensor, Any]:
-        given = (inputs, gamma, beta, mean, inverse, activation)
-
-        def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            sums = _gradient_sums(upstream, *given)
-            for_beta, for_gamma = tf.split(sums, 2)
-            return _gradient_of_inputs(upstream, replica_sum(sums) / count, *given), for_gamma, for_beta
-
-        return _activated(*given), gradient
-
-    return normalize(inputs, gamma, beta), mean, variance
+    pairs = zip(moving, (mean, variance), strict=True)
+    updated = [old * momentum + tf.cast(value, old.dtype) * (1 - momentum) for old, value in pairs]
+    return _activated(inputs, gamma, beta, mean, inverse, activation), (mean, inverse, count), updated
 
 
 @compiled
@@ -53,32 +86,29 @@ def _sums(inputs: tf.Tensor, center: tf.Tensor) -> tf.Tensor:
 def _activated(
     inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, mean: tf.Tensor, inverse: tf.Tensor, activation: Activation
 ) -> tf.Tensor:
-    return tf.cast(activation(_normalized(inputs, mean, inverse) * gamma + beta), inputs.dtype)
+    return tf.cast(activation((tf.cast(inputs, tf.float32) - mean) * inverse * gamma + beta), inputs.dtype)
 
 
-@compiled
-def _gradient_sums(upstream: tf.Tensor, inputs: tf.Tensor, gamma: tf.Tensor, *given: Any) -> tf.Tensor:
-    """(2C,) float32, the gradients of beta and gamma."""
-    through = _through_activation(upstream, inputs, gamma, *given)
-    _, mean, inverse, _ = given
-    for_gamma = tf.reduce_sum(through * _normalized(inputs, mean, inverse), (0, 1, 2))
-    return tf.concat([tf.reduce_sum(through, (0, 1, 2)), for_gamma], axis=0)
-
-
-@compiled
-def _gradient_of_inputs(
-    upstream: tf.Tensor, means: tf.Tensor, inputs: tf.Tensor, gamma: tf.Tensor, *given: Any
-) -> tf.Tensor:
-    """`means` (2C,): `_gradient_sums` of all replicas over the number of values, what the statistics owe to one."""
-    through = _through_activation(upstream, inputs, gamma, *given)
-    _, mean, inverse, _ = given
-    for_beta, for_gamma = tf.split(means, 2)
-    through -= for_beta + _normalized(inputs, mean, inverse) * for_gamma
-    return tf.cast(through * (gamma * inverse), inputs.dtype)
-
-
-def _through_activation(
+def _backward(
     upstream: tf.Tensor,
+    inputs: tf.Tensor,
+    gamma: tf.Tensor,
+    beta: tf.Tensor,
+    mean: tf.Tensor,
+    inverse: tf.Tensor,
+    count: tf.Tensor,
+    activation: Activation,
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Gradients of inputs, gamma and beta."""
+    given = (inputs, gamma, beta, mean, inverse, activation)
+    sums = _gradients(upstream, None, *given)
+    return _gradients(upstream, replica_sum(sums) / count, *given), sums[1], sums[0]
+
+
+@compiled
+def _gradients(
+    upstream: tf.Tensor,
+    owed: tf.Tensor | None,
     inputs: tf.Tensor,
     gamma: tf.Tensor,
     beta: tf.Tensor,
@@ -86,13 +116,22 @@ def _through_activation(
     inverse: tf.Tensor,
     activation: Activation,
 ) -> tf.Tensor:
-    """The gradient of what the activation was given, which is computed again: that takes no memory."""
-    outputs = _normalized(inputs, mean, inverse) * gamma + beta
+    """The gradients of beta and gamma, (2, C) float32; or with their sum over the replicas that of the inputs.
+
+    What the activation was given is computed again, which takes no memory.
+
+    Args:
+        owed: that sum over the number of values, what the statistics owe to each of them.
+    """
+    normalized = (tf.cast(inputs, tf.float32) - mean) * inverse
+    outputs = normalized * gamma + beta
     with tf.GradientTape() as tape:
         tape.watch(outputs)
         activated = activation(outputs)
-    return tape.gradient(activated, outputs, tf.cast(upstream, tf.float32))
+    through = tape.gradient(activated, outputs, tf.cast(upstream, tf.float32))
+    if owed is None:
+        return tf.stack([tf.reduce_sum(through, (0, 1, 2)), tf.reduce_sum(through * normalized, (0, 1, 2))])
+    return tf.cast((through - owed[0] - normalized * owed[1]) * (gamma * inverse), inputs.dtype)
 
 
-def _normalized(inputs: tf.Tensor, mean: tf.Tensor, inverse: tf.Tensor) -> tf.Tensor:
-    return (tf.cast(inputs, tf.float32) - mean) * inverse
+_forward_alone, _backward_alone = compiled(_forward), compiled(_backward)

@@ -79,20 +79,22 @@ class SyncBatchNorm(keras.layers.BatchNormalization):
         is_map = inputs.shape.rank == 4 and self.axis in (-1, 3) and inputs.dtype in FUSED_DTYPES
         if not is_map or mask is not None or getattr(self, "renorm", False):
             return self.activation(self._call_composed(inputs, mask))
-        center = tf.stop_gradient(tf.cast(self.moving_mean, tf.float32))
+        moving = (self.moving_mean, self.moving_variance)
+        before = [tf.convert_to_tensor(variable) for variable in moving]
+        center = tf.stop_gradient(tf.cast(before[0], tf.float32))
         gamma = tf.cast(self.gamma, tf.float32) if self.scale else tf.ones_like(center)
         beta = tf.cast(self.beta, tf.float32) if self.center else tf.zeros_like(center)
         if is_compiling():
-            parameters = (gamma, beta, center, self.epsilon, self.activation)
-            outputs, mean, variance = compiled_batch_norm(inputs, *parameters)
+            rest = (tuple(before), self.momentum, self.epsilon, self.activation)
+            outputs, *after = compiled_batch_norm(inputs, gamma, beta, *rest)
         else:
-            outputs, mean, variance = batch_norm_over_replicas(inputs, gamma, beta, center, self.epsilon)
+            outputs, *statistics = batch_norm_over_replicas(inputs, gamma, beta, center, self.epsilon)
             outputs = self.activation(outputs)
+            pairs = zip(before, map(tf.stop_gradient, statistics), strict=True)
+            after = [old * self.momentum + tf.cast(value, old.dtype) * (1 - self.momentum) for old, value in pairs]
         updates = _deferred.get()
-        for moving, value in ((self.moving_mean, mean), (self.moving_variance, variance)):
-            value = tf.cast(tf.stop_gradient(value), moving.dtype)
-            value = moving * self.momentum + value * (1 - self.momentum)
-            moving.assign(value) if updates is None else updates.append((moving, value))
+        for variable, value in zip(moving, after, strict=True):
+            variable.assign(value) if updates is None else updates.append((variable, value))
         return outputs
 
     def get_config(self) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from acfnet_tf.pretrained.keras_file import is_keras_file, read_keras_file
 from acfnet_tf.pretrained.keras_hub import from_keras_hub
 from acfnet_tf.pretrained.keras_resnet import layers_of, resnet_from_layers
 from acfnet_tf.pretrained.own_model import is_run_or_model, weights_of_model
+from acfnet_tf.pretrained.preprocessing import OF_KERAS_NETWORKS
 from acfnet_tf.pretrained.pretrained import Pretrained
 from acfnet_tf.pretrained.torch_efficientnet_lite import lite_from_torch
 from acfnet_tf.pretrained.torch_file import read_torch_file
@@ -134,7 +135,7 @@ def _from_keras_file(path: Path, backbone: str, width: int, source: str) -> Pret
         return resnet_from_layers(read_keras_file(path, lambda: _application(path, backbone)), backbone, source)
     if backbone not in KERAS_NETWORKS:
         raise UserError(f"{path}: weights of {backbone} are not read from files, only from runs")
-    model, settings = keras_network(backbone, width), KERAS_NETWORKS[backbone].preprocessing
+    model, settings = keras_network(backbone, width), OF_KERAS_NETWORKS[backbone]
     names = layers_of(model).keys()
     layers = read_keras_file(path, lambda: model, in_order=True)
     if lost := sorted(names - layers.keys()):

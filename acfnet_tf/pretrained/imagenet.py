@@ -13,18 +13,27 @@ from typing import Any
 
 import keras
 
-from acfnet_tf.backbones.keras_networks import KERAS_NETWORKS, keras_network
+from acfnet_tf.backbones.keras_networks import keras_network
 from acfnet_tf.backbones.resnet import ARCHITECTURES
 from acfnet_tf.backbones.segformer import SEGFORMERS
 from acfnet_tf.errors import UserError, first_line
 from acfnet_tf.pretrained.keras_file import is_whole
 from acfnet_tf.pretrained.keras_resnet import layers_of, resnet_from_keras
+from acfnet_tf.pretrained.preprocessing import OF_KERAS_NETWORKS
 from acfnet_tf.pretrained.pretrained import Pretrained
 from acfnet_tf.pretrained.torch_efficientnet_lite import packaged_lite0
 
 PAGE = "https://keras.io/api/applications/"
 APPLICATIONS = {"resnet50": "ResNet50", "resnet101": "ResNet101", "resnet152": "ResNet152"}
 """Our ResNets that keras.applications has."""
+WIDTHS = {
+    "mobilenet": (16, 32, 48, 64),
+    "mobilenet_v2": (32, 48, 64),
+    "mobilenet_v3_small": (48, 64),
+    "mobilenet_v3_large": (48, 64),
+    "efficientnet_lite0": (64,),
+}
+"""Of the networks that can be built in any width, those of which there are weights."""
 
 _TORCHVISION = "https://download.pytorch.org/models/"
 _TORCHVISION_FILES = {"resnet18": "resnet18-f37072fd.pth", "resnet34": "resnet34-b627a593.pth"}
@@ -53,6 +62,12 @@ def imagenet_weights(backbone: str, width: int = 64) -> Pretrained:
         )
     if backbone in ARCHITECTURES and width != 64:
         raise UserError(f"{backbone} has ImageNet weights for model.backbone_width=64, not {width}")
+    if backbone in WIDTHS and width not in WIDTHS[backbone]:
+        widths = " or ".join(map(str, WIDTHS[backbone]))
+        raise UserError(
+            f"{backbone} has ImageNet weights for model.backbone_width={widths}, not {width}: set that, or "
+            "model.weights=none"
+        )
     cached = _cached_files()
     try:
         with impatient_network():
@@ -103,10 +118,10 @@ def _imagenet_weights(backbone: str, width: int) -> Pretrained:
         name = APPLICATIONS[backbone]
         model = getattr(keras.applications, name)(include_top=False, weights="imagenet")
         return resnet_from_keras(model, backbone, f"keras.applications {name} (imagenet)")
-    if backbone == "efficientnet_lite0" and width == 64:
+    if backbone == "efficientnet_lite0":
         return packaged_lite0()
     model = keras_network(backbone, width, "imagenet")
-    return Pretrained(f"{model.name} (imagenet)", layers_of(model), KERAS_NETWORKS[backbone].preprocessing)
+    return Pretrained(f"{model.name} (imagenet)", layers_of(model), OF_KERAS_NETWORKS[backbone])
 
 
 def _cached_files() -> set[Path]:

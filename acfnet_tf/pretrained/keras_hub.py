@@ -7,12 +7,12 @@ from collections.abc import Sequence
 
 import keras
 
-from acfnet_tf.backbones.keras_networks import IMAGENET_RGB
 from acfnet_tf.backbones.resnet import ARCHITECTURES
 from acfnet_tf.backbones.segformer import SEGFORMERS
 from acfnet_tf.errors import UserError, first_line, needs_extra
 from acfnet_tf.pretrained.imagenet import impatient_network
 from acfnet_tf.pretrained.keras_resnet import resnet_from_keras
+from acfnet_tf.pretrained.preprocessing import IMAGENET_RGB
 from acfnet_tf.pretrained.pretrained import Pretrained
 
 PRESETS_PAGE = "https://keras.io/keras_hub/presets/"

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import keras
 import numpy as np
 
-from acfnet_tf.backbones.keras_networks import IMAGENET_RGB
 from acfnet_tf.errors import UserError
+from acfnet_tf.pretrained.preprocessing import IMAGENET_RGB
 from acfnet_tf.pretrained.pretrained import Pretrained
 from acfnet_tf.pretrained.report import first_of
 from acfnet_tf.pretrained.resnet_layout import refuse_other_depths, resnet_units

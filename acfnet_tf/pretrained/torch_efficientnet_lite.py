@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from acfnet_tf.backbones.keras_networks import LITE0_RGB
 from acfnet_tf.errors import UserError, needs_extra
+from acfnet_tf.pretrained.preprocessing import LITE0_RGB
 from acfnet_tf.pretrained.pretrained import Pretrained
 from acfnet_tf.pretrained.torch_file import read_torch_file
 

@@ -20,7 +20,6 @@ from acfnet_tf.data.sample import Sample
 from acfnet_tf.evaluation.evaluate import Evaluation
 from acfnet_tf.files import write_atomically
 from acfnet_tf.heads import heads_in
-from acfnet_tf.processors import precision_in_words
 from acfnet_tf.reports.boundary import BoundaryCounts
 from acfnet_tf.reports.report_text import report_text
 from acfnet_tf.reports.scores import accuracy_of_images, iou_of_images, mean_over_classes
@@ -43,6 +42,7 @@ def write_report(
     initialization: str,
     class_names: Sequence[str],
     inference: EvaluationConfig,
+    precision: str,
     samples: Sequence[Sample],
     split: str,
     data: str,
@@ -60,6 +60,7 @@ def write_report(
         initialization: what its training began with, such as "keras.applications resnet101 (imagenet)".
         class_names: (N,) in the order of the class indices.
         inference: how the images became labels.
+        precision: in which, such as "float32".
         samples: the images that were evaluated, in the order of `evaluation.images`.
         split: which part of the data they are, such as "val".
         data: what the data are, such as "Cityscapes folder /data/cityscapes"; without a full stop.
@@ -76,7 +77,7 @@ def write_report(
         "classes": list(class_names),
         "heads": {head: _result(evaluation, head, class_names) for head in heads},
         "images": _images(evaluation, heads, samples),
-        "measured": {"model": model, "initialized_from": initialization}
+        "measured": {"model": model, "initialized_from": initialization, "precision": precision}
         | _conditions(inference, evaluation, split, data),
     }
     if comparison is not None:
@@ -113,7 +114,6 @@ def _conditions(inference: EvaluationConfig, evaluation: Evaluation, split: str,
         "image_sizes": dict(sizes.most_common()),
         "batch_size": 1,
         "inference": describe_inference(inference),
-        "precision": precision_in_words(inference.precision),
         "software": versions,
     }
 

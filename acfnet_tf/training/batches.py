@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import tensorflow as tf
@@ -11,7 +11,7 @@ import tensorflow as tf
 from acfnet_tf.config import Experiment
 from acfnet_tf.data.classes import ClassSet
 from acfnet_tf.data.order import SampleOrder
-from acfnet_tf.data.pipeline import diagnose, training_dataset
+from acfnet_tf.data.pipeline import diagnose
 from acfnet_tf.data.sample import Sample
 from acfnet_tf.errors import DataError
 from acfnet_tf.files import PAUSES
@@ -39,10 +39,17 @@ class Batches:
     """
 
     def __init__(
-        self, samples: Sequence[Sample], classes: ClassSet, order: SampleOrder, experiment: Experiment, workers: Workers
+        self,
+        samples: Sequence[Sample],
+        classes: ClassSet,
+        order: SampleOrder,
+        experiment: Experiment,
+        workers: Workers,
+        make_dataset: Callable[..., tf.data.Dataset],
     ) -> None:
         self.samples, self.classes, self.order = list(samples), classes, order
         self.experiment, self.workers, self.size = experiment, workers, experiment.train.batch_size
+        self.make_dataset = make_dataset
         self.bad: set[Sample] = set()
         size = self.size // workers.count
         self._rows = range(workers.index * size, (workers.index + 1) * size)
@@ -76,7 +83,7 @@ class Batches:
 
     def _read(self, step: int) -> Iterator[dict[str, tf.Tensor]]:
         train = self.experiment.train
-        dataset = training_dataset(
+        dataset = self.make_dataset(
             self.samples,
             self.classes,
             self.experiment.data,
@@ -93,13 +100,13 @@ class Batches:
     def _distribute(self, values: dict[str, tf.Tensor]) -> Any:
         strategy = self.workers.strategy
         devices = strategy.extended.worker_devices
-        size = len(self._rows) // len(devices)
+        with tf.device("CPU"):  # It is cut here, so that a device is sent its own part only.
+            parts = {name: tf.split(value, len(devices)) for name, value in values.items()}
 
         def part(context: tf.distribute.ValueContext) -> dict[str, tf.Tensor]:
             place = context.replica_id_in_sync_group % len(devices)
             with tf.device(devices[place]):
-                rows = slice(place * size, (place + 1) * size)
-                return {name: tf.identity(value[rows]) for name, value in values.items()}
+                return {name: tf.identity(pieces[place]) for name, pieces in parts.items()}
 
         return strategy.experimental_distribute_values_from_function(part)
 

@@ -1,4 +1,4 @@
-"""How training makes up for rare classes: by weights of the loss, and by the order of the samples."""
+"""How training makes up for rare classes by weights of the loss (Section 3.2)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 from acfnet_tf.config import Experiment
 from acfnet_tf.data.cityscapes import CITYSCAPES
 from acfnet_tf.data.classes import ClassSet
-from acfnet_tf.data.order import SampleOrder
 from acfnet_tf.errors import ConfigError
 from acfnet_tf.losses import CITYSCAPES_CLASS_WEIGHTS, weights_from_counts
 
@@ -39,15 +38,3 @@ def class_weights(
         say("Class weights: the published ones are for the classes of Cityscapes; counted anew for these.")
         choice = "inverse_log"
     return weights_from_counts(count())[choice]
-
-
-def sample_order(experiment: Experiment, samples: int, count: CountPixels) -> SampleOrder:
-    """The order that `data.rare_class_temperature` asks for.
-
-    Raises:
-        DataError: as `count`.
-    """
-    temperature, seed = experiment.data.rare_class_temperature, experiment.train.seed
-    if temperature is None:
-        return SampleOrder(samples, seed)
-    return SampleOrder(samples, seed, count(), temperature)

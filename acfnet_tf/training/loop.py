@@ -22,7 +22,7 @@ from acfnet_tf.losses import head_losses
 from acfnet_tf.models.create import create_model
 from acfnet_tf.models.initialization import Initialization
 from acfnet_tf.training.batches import Batch, Batches
-from acfnet_tf.training.class_balance import class_weights, sample_order
+from acfnet_tf.training.class_balance import class_weights
 from acfnet_tf.training.initialization import initialization_of_run
 from acfnet_tf.training.loss_scale import LossScale
 from acfnet_tf.training.nonfinite import NonFiniteSteps, check_state
@@ -105,9 +105,9 @@ class _Training:
         workers.check_agreement(
             settings=experiment, classes=source.classes, data=[sample.name for sample in self.samples]
         )
-        order = sample_order(experiment, len(self.samples), lambda: self._pixels)
+        order = tools.sample_order(experiment, len(self.samples), lambda: self._pixels)
         weights = class_weights(experiment, self.classes, lambda: self._pixels, self._say)
-        self.batches = Batches(self.samples, self.classes, order, experiment, workers)
+        self.batches = Batches(self.samples, self.classes, order, experiment, workers, tools.training_dataset)
 
         keras.utils.set_random_seed(config.seed)
         with strategy.scope():

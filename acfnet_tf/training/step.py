@@ -101,7 +101,7 @@ class TrainStep:
     def _step(self, batch: Any) -> dict[str, tf.Tensor]:
         def replica_step(batch: dict[str, tf.Tensor]) -> tuple:
             losses, gradients, statistics = self._forward_backward(batch["image"], batch["label"])
-            return self._summed(losses), replica_sum(gradients), statistics, _values(self.statistics)
+            return *replica_sum((losses, gradients)), statistics, _values(self.statistics)
 
         return self._finish(*self.strategy.run(replica_step, (batch,)))
 
@@ -129,7 +129,7 @@ class TrainStep:
                 total.assign_add(gradient)
             for variable, value in zip(self.statistics, statistics, strict=True):
                 variable.assign(value)
-            return self._summed(losses)
+            return replica_sum(losses)
 
         return self._first(self.strategy.run(replica_step, (batch, kept)))
 
@@ -204,10 +204,6 @@ class TrainStep:
         if self.loss_scale:
             self.loss_scale.update(finite)
         return norm, finite
-
-    def _summed(self, losses: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """The losses over all replicas, by one transfer."""
-        return dict(zip(losses, replica_sum(list(losses.values())), strict=True))
 
     def _first(self, per_replica: Any) -> Any:
         """The tensors of this process's first replica, for values that all replicas share."""

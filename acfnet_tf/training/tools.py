@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from acfnet_tf.config import DataConfig, Experiment, ModelConfig
 from acfnet_tf.data.classes import ClassSet
+from acfnet_tf.data.order import SampleOrder
 from acfnet_tf.data.sample import DataSource, Sample
 from acfnet_tf.evaluation.evaluate import Evaluation
 from acfnet_tf.inference.predictor import Predictor
@@ -36,6 +37,9 @@ class TrainingTools:
     Attributes:
         open_data: (settings, the folder that the user names, if any) → the data; raises DataError.
         find_weights: settings → the weights to begin with; raises UserError.
+        sample_order: (experiment, how many samples, what counts the pixels of each class in each of their masks) →
+            which sample comes when; raises DataError.
+        training_dataset: `acfnet_tf.data.pipeline.training_dataset` with all that it is handed in.
         count_class_pixels: (the data, some samples, whether bad masks are skipped and count nothing) → the pixels of
             each class in each of their masks, (samples, N) int64; raises DataError.
         look_into: (the data, {split: some samples}) → (faults for which training would fail, warnings), a sentence
@@ -53,6 +57,8 @@ class TrainingTools:
 
     open_data: Callable[[DataConfig, str | None], DataSource]
     find_weights: Callable[[ModelConfig], Initialization]
+    sample_order: Callable[[Experiment, int, Callable[[], np.ndarray]], SampleOrder]
+    training_dataset: Callable[..., tf.data.Dataset]
     count_class_pixels: Callable[[DataSource, Samples, bool], np.ndarray]
     look_into: Callable[[DataSource, Mapping[str, Samples]], tuple[Sequence[str], Sequence[str]]]
     choose_micro_batch: Callable[[ACFNet, Experiment, Workers, int | None], tuple[int, str]]

@@ -62,7 +62,7 @@ def draw_attention(
     Raises:
         UserError: the model has no class centers, gives them to all pixels alike, or is no ACFNet.
     """
-    inspection = inspector_of(run.predictor.model)(picture.image)
+    inspection = inspector_of(run.predictor)(picture.image)
     if not inspection.attends:
         problem = "has no class centers" if inspection.centers is None else "gives all pixels the same class centers"
         raise UserError(f"{run.name} {problem}: attention exists in ACF runs, such as those of --experiment=acf_aspp")

@@ -231,7 +231,7 @@ def _draw_boxes(axes: Axes, same: np.ndarray, others: np.ndarray, names: Sequenc
 
 
 def _inspect(run: Run, picture: Picture) -> Inspection:
-    inspector = inspector_of(run.predictor.model)
+    inspector = inspector_of(run.predictor)
     if inspector.acf is None:
         raise UserError(f"{run.name} has no class centers: they exist in runs with class_feature, for example acf_aspp")
     return inspector(picture.image)

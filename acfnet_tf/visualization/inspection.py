@@ -9,8 +9,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from acfnet_tf.config import EvaluationConfig, Precision
 from acfnet_tf.errors import UserError
 from acfnet_tf.heads import COARSE, FINE, heads_in
+from acfnet_tf.inference.predictor import Predictor
+from acfnet_tf.layers.precision import running
 from acfnet_tf.layers.resize import Grid, interpolate, interpolation, power_of_two
 
 _IMAGES = tf.TensorSpec([1, None, None, 3], tf.float32)
@@ -70,10 +73,14 @@ def unit_length(features: np.ndarray) -> np.ndarray:
     return features / np.maximum(np.linalg.norm(features, axis=-1, keepdims=True), 1e-12)
 
 
+def inspector_of(predictor: Predictor) -> Inspector:
+    """The inspector of the predictor's model, in its precision; its graph is made once for all images."""
+    return _inspector(predictor.model, predictor.evaluation.precision)
+
+
 @functools.lru_cache(maxsize=4)
-def inspector_of(model: keras.Model) -> Inspector:
-    """The model's inspector, of which the graph is made once for all images."""
-    return Inspector(model)
+def _inspector(model: keras.Model, precision: Precision) -> Inspector:
+    return Inspector(model, precision)
 
 
 class Inspector:
@@ -81,6 +88,7 @@ class Inspector:
 
     Args:
         model: an `ACFNet`; its weights are read at every call.
+        precision: how a GPU multiplies float32.
 
     Raises:
         UserError: the model is no ACFNet.
@@ -91,7 +99,8 @@ class Inspector:
         ((19, 512), (h, w))
     """
 
-    def __init__(self, model: keras.Model) -> None:
+    def __init__(self, model: keras.Model, precision: Precision = EvaluationConfig.precision) -> None:
+        self.precision = precision
         layers = {layer.name: layer for layer in model.layers}
         self.heads = heads_in([name.removesuffix("_logits") for name in layers if name.endswith("_logits")])
         if FINE not in self.heads:
@@ -108,7 +117,8 @@ class Inspector:
 
     def __call__(self, image: np.ndarray) -> Inspection:
         """Of an image (H, W, 3) uint8."""
-        found = self._function(tf.cast(image[None], tf.float32))
+        with running(self.precision):
+            found = self._function(tf.cast(image[None], tf.float32))
         found = tf.nest.map_structure(lambda tensor: tensor[0].numpy(), found)
         (height, width), (rows, columns) = image.shape[:2], found[FINE]["logits"].shape[:2]
         return Inspection(

@@ -49,7 +49,7 @@ def draw_similarity(
     figure, axes = panels.grid(2 * len(pictures), 1 + len(columns), aspects, panel_width)
     letters = int(_LETTERS * panel_width)
 
-    inspectors = [inspector_of(run.predictor.model) for run in runs]
+    inspectors = [inspector_of(run.predictor) for run in runs]
     maps, occurring, lines = [], set(), iter(zip(axes[::2], axes[1::2], strict=True))
     for _, same in itertools.groupby(pictures, key=lambda entry: id(entry[0])):
         same = list(same)

@@ -19,12 +19,13 @@ from acfnet_tf.config import DataConfig
 from acfnet_tf.data.cityscapes import CITYSCAPES
 from acfnet_tf.data.classes import IGNORED, ClassSet, pack_color
 from acfnet_tf.data.order import SampleOrder, sample_file_index
-from acfnet_tf.data.pipeline import diagnose, training_dataset
+from acfnet_tf.data.pipeline import diagnose
 from acfnet_tf.data.reading import load_sample
 from acfnet_tf.data.sample import Piece, Sample
 from acfnet_tf.errors import DataError
 from acfnet_tf.importers.cityscapes import list_samples
 from acfnet_tf.importers.colors import default_colors
+from acfnet_tf.training_data.dataset import training_dataset
 
 CONFIG = DataConfig(crop_size=(24, 32))
 
@@ -286,53 +287,7 @@ def test_pieces_of_a_file_are_as_good_as_files(train_samples: list[Sample], tmp_
     assert sample == pieces[2] and str(big) in str(error) and "damaged" in str(error)
 
 
-def test_cached_samples_are_the_same(train_samples: list[Sample], tmp_path: Path) -> None:
-    config = dataclasses.replace(CONFIG, cache=str(tmp_path / "cache"))
-    plain = run(train_samples)
-    assert same(plain, run(train_samples, config))
-    files = {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").iterdir()}
-    assert len(files) == 7
-    assert same(plain, run(train_samples, config))
-    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "cache").iterdir()} == files
-    # A changed file is decoded again.
-    Image.fromarray(255 - NOISE).save(train_samples[2].image, compress_level=1)
-    assert same(run(train_samples), run(train_samples, config))
-    assert not same(plain, run(train_samples, config))
-
-
-def test_a_cache_that_cannot_be_written_is_named(train_samples: list[Sample], tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"data\.cache"):
-        run(train_samples, dataclasses.replace(CONFIG, cache=str(tmp_path / "file" / "cache")))
-
-
-def test_rare_classes_are_drawn_and_are_in_their_crops(tmp_path: Path) -> None:
-    """One image of ten has 12 pixels of class 1."""
-    samples, pixels = [], np.zeros((10, 2), np.int64)
-    for index in range(10):
-        mask = np.zeros((200, 300), np.uint8)
-        if index == 6:
-            mask[150:153, 40:44] = 1
-        photo, file = tmp_path / f"{index}.jpg", tmp_path / f"{index}.png"
-        Image.fromarray(np.zeros((200, 300, 3), np.uint8)).save(photo)
-        Image.fromarray(mask).save(file)
-        samples.append(Sample(str(index), str(photo), str(file)))
-        pixels[index] = np.bincount(mask.ravel(), minlength=2)
-    config, classes = DataConfig(crop_size=(32, 32), scale_range=(0.9, 1.1)), index_classes(2)
-
-    def share_with_class_1(temperature: float | None) -> float:
-        order = SampleOrder(10, 1, pixels, temperature)
-        crops = run(samples, config, last=150, classes=classes, order=order)
-        assert same(crops[60:63], run(samples, config, first=60, last=63, classes=classes, order=order))
-        return np.mean([(crop["label"] == 1).any() for crop in crops])
-
-    assert share_with_class_1(None) < 0.1
-    assert share_with_class_1(0.01) == 1.0  # exp(−1 / 0.01): class 0 is as good as never drawn
-    assert 0.35 < share_with_class_1(100.0) < 0.65
-
-
-@pytest.mark.parametrize("cache", [None, "cache"])
-def test_names_that_are_not_utf_8(tmp_path: Path, cache: str | None) -> None:
+def samples_with_names_that_are_not_utf_8(tmp_path: Path) -> list[Sample]:
     samples = []
     for name in (b"l\xff", "é".encode()):
         image, mask = (tmp_path / f"{os.fsdecode(name)}{kind}.png" for kind in ("", "_mask"))
@@ -341,11 +296,8 @@ def test_names_that_are_not_utf_8(tmp_path: Path, cache: str | None) -> None:
             Image.fromarray(np.full(shape, 7, np.uint8)).save(content, "PNG")
             file.write_bytes(content.getvalue())
         samples.append(Sample(os.fsdecode(name), str(image), str(mask)))
-    config = dataclasses.replace(CONFIG, cache=cache and str(tmp_path / cache))
-    assert len(run(samples, config, last=3)) == 3
+    return samples
 
 
-def test_the_smallest_temperature_draws_the_rarest_class_that_occurs() -> None:
-    pixels = np.array([[900, 100, 0], [1000, 0, 0]])  # class 2 occurs nowhere
-    order = SampleOrder(2, 1, pixels, 1.2e-38)
-    assert {tuple(map(int, order(index))) for index in range(20)} == {(0, 1)}
+def test_names_that_are_not_utf_8(tmp_path: Path) -> None:
+    assert len(run(samples_with_names_that_are_not_utf_8(tmp_path), last=3)) == 3

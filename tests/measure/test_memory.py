@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import tensorflow as tf
+from tensorflow.python.client import device_lib
 
 from acfnet_tf.errors import ConfigError
 from acfnet_tf.measure import memory
+from acfnet_tf.measure.complexity import Part
 from acfnet_tf.models.create import create_model
 from acfnet_tf.training.workers import Workers
 from tests.tiny import tiny_experiment
 
-WORKERS = Workers(tf.distribute.get_strategy())
+WORKERS = Workers(tf.distribute.OneDeviceStrategy("CPU:0"))
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +70,56 @@ def test_not_even_one_sample_is_an_error_with_its_size(model, monkeypatch):
 def test_memory_grows_with_the_crop(model):
     small, large = (memory.training_bytes(model, size)[1] for size in ((33, 33), (65, 65)))
     assert 3 < large / small < 4.5
+
+
+MEASURED = {"float32": (35.77, 37.4), "mixed_bfloat16": (18.90, 19.5)}
+"""GiB of the full network at 8 crops of 769×769 on an H100 with TensorFlow 2.21 (float32 computes in TF32): what is
+kept for the backward pass, and the most that TensorFlow's allocator held in the process."""
+WEIGHTS = 76_462_841
+
+
+class FullNetwork(SimpleNamespace):
+    def count_params(self) -> int:
+        return WEIGHTS
+
+
+@pytest.mark.parametrize("policy", MEASURED)
+def test_the_estimate_for_gpus_is_on_the_safe_side_of_what_was_measured(policy, monkeypatch):
+    kept, peak = MEASURED[policy]
+    part = Part("all", 0, 0, round(kept / 8 * 2**30))
+    monkeypatch.setattr(memory, "complexity", lambda model, size: [part])
+    network = FullNetwork(dtype_policy=SimpleNamespace(name=policy))
+    fixed, per_sample = memory.training_bytes(network, (769, 769), device_type="GPU")
+    weights_and_momentum = 2 * WEIGHTS * 4
+    estimate = (weights_and_momentum + fixed + 8 * per_sample) / 2**30
+    assert peak <= estimate <= 1.1 * peak
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Two GPUs of 20 and 12 GB, of which 1 and 2 GB are in use; gives workers on those that are named."""
+    limits, used = (20e9, 12e9), (1e9, 2e9)
+    devices = [SimpleNamespace(name="/device:CPU:0", memory_limit=2**28)]
+    devices += [SimpleNamespace(name=f"/device:GPU:{i}", memory_limit=limit) for i, limit in enumerate(limits)]
+    monkeypatch.setattr(device_lib, "list_local_devices", lambda: devices)
+    monkeypatch.setattr(tf.config.experimental, "get_memory_info", lambda name: {"current": used[int(name[-1])]})
+
+    def workers(*gpus: int, task: str = "/job:localhost/replica:0/task:0") -> Workers:
+        names = tuple(f"{task}/device:GPU:{gpu}" for gpu in gpus)
+        extended = SimpleNamespace(worker_devices=names)
+        return Workers(SimpleNamespace(extended=extended, num_replicas_in_sync=len(names)))
+
+    return workers
+
+
+def test_free_on_a_gpu_is_what_is_not_in_use_of_the_fullest_that_is_trained_on(machine):
+    assert memory._available_bytes(machine(0)) == 19e9
+    assert memory._available_bytes(machine(0, 1)) == 10e9
+    assert memory._available_bytes(machine(1, task="/job:worker/replica:0/task:3")) == 10e9
+
+
+def test_the_line_says_limit_what_is_in_use_and_what_is_free(model, machine):
+    micro_batch, line = memory.choose_micro_batch(model, tiny_experiment(), machine(0, 1))
+    assert micro_batch == 4
+    assert line.startswith("Memory: 8.4 GiB (of 11.2 GiB, of which 1.9 GiB are in use already; a tenth is left as a")
+    assert " free on each device; a step needs about " in line

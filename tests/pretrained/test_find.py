@@ -9,11 +9,11 @@ from pathlib import Path
 import keras
 import pytest
 
-from acfnet_tf.backbones.keras_networks import KERAS_NETWORKS
 from acfnet_tf.config import ModelConfig
 from acfnet_tf.pretrained.find import find_pretrained, find_weights
 from acfnet_tf.pretrained.imagenet import impatient_network
 from acfnet_tf.pretrained.keras_resnet import layers_of
+from acfnet_tf.pretrained.preprocessing import OF_KERAS_NETWORKS
 from acfnet_tf.pretrained.pretrained import Pretrained
 from tests.pretrained.finding import assert_layers, narrow_mobilenet, refusal, save_legacy
 
@@ -83,12 +83,13 @@ def test_a_damaged_file_in_the_cache_is_never_taken(cache, mobilenet):
 def test_a_file_in_the_cache_needs_no_network(cache, mobilenet, word):
     save_legacy(mobilenet, cache / MOBILENET_FILE)
     found = find_pretrained(word, "mobilenet", 16)
-    assert_layers(found, Pretrained("", layers_of(mobilenet), KERAS_NETWORKS["mobilenet"].preprocessing))
+    assert_layers(found, Pretrained("", layers_of(mobilenet), OF_KERAS_NETWORKS["mobilenet"]))
     assert "imagenet" in found.source
 
 
 def test_a_width_without_imagenet_weights_stops_imagenet_and_not_auto(cache, capsys):
     assert "model.backbone_width=64, not 16" in refusal("imagenet", "resnet50", 16)
+    assert "model.backbone_width=32 or 48 or 64, not 16" in refusal("imagenet", "mobilenet_v2", 16)
     assert find_pretrained("auto", "resnet50", 16) is None
     assert "model.backbone_width=64, not 16" in capsys.readouterr().err
 

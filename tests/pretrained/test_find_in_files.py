@@ -12,9 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from acfnet_tf.backbones.keras_networks import KERAS_NETWORKS
 from acfnet_tf.pretrained.find import find_pretrained
 from acfnet_tf.pretrained.keras_resnet import layers_of, resnet_from_keras
+from acfnet_tf.pretrained.preprocessing import OF_KERAS_NETWORKS
 from acfnet_tf.pretrained.pretrained import Pretrained
 from tests.pretrained.finding import assert_layers, narrow_mobilenet, refusal, save_legacy
 from tests.pretrained.keras_networks import hub_resnet
@@ -57,7 +57,7 @@ def test_other_networks_of_keras_applications(mobilenet, tmp_path, file):
     path = tmp_path / file
     mobilenet.save_weights(path) if file.endswith(".weights.h5") else save_legacy(mobilenet, path)
     found = find_pretrained(str(path), "mobilenet", 16)
-    assert_layers(found, Pretrained("", layers_of(mobilenet), KERAS_NETWORKS["mobilenet"].preprocessing))
+    assert_layers(found, Pretrained("", layers_of(mobilenet), OF_KERAS_NETWORKS["mobilenet"]))
 
 
 def test_another_network_is_refused_with_the_file_s_name(resnet18, mobilenet, tmp_path):

@@ -8,10 +8,10 @@ import keras
 import numpy as np
 import pytest
 
-from acfnet_tf.backbones.keras_networks import IMAGENET_RGB
 from acfnet_tf.backbones.resnet import resnet
 from acfnet_tf.errors import UserError
 from acfnet_tf.pretrained.keras_resnet import layers_of, resnet_from_keras, resnet_from_layers
+from acfnet_tf.pretrained.preprocessing import IMAGENET_RGB
 from acfnet_tf.pretrained.pretrained import Pretrained
 from tests.oracle import assert_close
 from tests.pretrained.keras_networks import hub_resnet

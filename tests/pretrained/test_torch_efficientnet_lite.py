@@ -12,9 +12,10 @@ import pytest
 from PIL import Image
 
 from acfnet_tf.backbones.dilated import make_dilated
-from acfnet_tf.backbones.keras_networks import KERAS_NETWORKS, keras_network
+from acfnet_tf.backbones.keras_networks import keras_network
 from acfnet_tf.errors import UserError
 from acfnet_tf.pretrained.imagenet import imagenet_weights
+from acfnet_tf.pretrained.preprocessing import LITE0_RGB
 from acfnet_tf.pretrained.torch_efficientnet_lite import lite_from_torch, packaged_lite0
 from acfnet_tf.pretrained.torch_file import read_torch_file
 
@@ -33,7 +34,7 @@ def arrays() -> dict[str, np.ndarray]:
 
 @pytest.mark.parametrize("output_stride", [32, 8])
 def test_a_photograph_is_to_us_what_it_is_to_pytorch(arrays, output_stride):
-    network, settings = keras_network("efficientnet_lite0"), KERAS_NETWORKS["efficientnet_lite0"].preprocessing
+    network, settings = keras_network("efficientnet_lite0"), LITE0_RGB
     images = keras.Input((None, None, 3))
     normalized = keras.layers.Normalization(
         mean=list(settings["pixel_mean"]), variance=np.square(settings["pixel_std"]).tolist()

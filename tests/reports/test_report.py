@@ -44,6 +44,7 @@ def report(tmp_path):
             initialization="resnet101.pth (sha256 0123456789ab)",
             class_names=CLASSES.names,
             inference=EvaluationConfig(flip=True),
+            precision="float32",
             samples=samples,
             split="val",
             data="Cityscapes in /data/cityscapes",

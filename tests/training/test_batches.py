@@ -22,6 +22,7 @@ from acfnet_tf.train import train
 from acfnet_tf.training import batches as batches_module
 from acfnet_tf.training import loop
 from acfnet_tf.training.batches import Batches
+from acfnet_tf.training_data.dataset import training_dataset
 from tests.tiny import tiny_experiment
 
 
@@ -79,7 +80,7 @@ def test_a_read_error_that_passes_skips_nothing(times, tiny_scenes, tmp_path, mo
     monkeypatch.setattr(batches_module, "PAUSES", (0, 0))
     monkeypatch.setattr(Batches, "_read", fail)
     samples = list_samples(tiny_scenes, "train")
-    batches = Batches(samples, CITYSCAPES, SampleOrder(6, 0), skipping(), join_workers("one_device"))
+    batches = Batches(samples, CITYSCAPES, SampleOrder(6, 0), skipping(), join_workers("one_device"), training_dataset)
     if times == 3:
         with pytest.raises(DataError, match=r"samples are good, but TensorFlow cannot read them \(.*Stale file handle"):
             next(batches(0))
@@ -140,6 +141,7 @@ def test_padding_is_what_the_model_normalises_to_zero(tiny_scenes: Path) -> None
     experiment = tiny_experiment("acf_sum", *settings)
     samples = list_samples(tiny_scenes, "train")
     order = SampleOrder(len(samples), experiment.train.seed)
-    values = next(Batches(samples, CITYSCAPES, order, experiment, join_workers("one_device"))(0)).values
+    batches = Batches(samples, CITYSCAPES, order, experiment, join_workers("one_device"), training_dataset)
+    values = next(batches(0)).values
     normalized = create_model(experiment.model).get_layer("normalization")(values["image"]).numpy()
     assert not normalized[:, 32:].any() and not normalized[:, :, 64:].any() and normalized[:, :32, :64].any()

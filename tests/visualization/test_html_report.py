@@ -148,6 +148,7 @@ def written(tmp_path_factory):
             initialization="nothing",
             class_names=NAMES,
             inference=EvaluationConfig(),
+            precision="float32",
             samples=samples,
             split="val",
             data="painted images",

@@ -106,7 +106,7 @@ def test_a_row_for_each_pixel_and_picture(acf):
     calls, labels = [], acf.predictor.labels
 
     class Counting:
-        model, heads = acf.predictor.model, acf.predictor.heads
+        model, heads, evaluation = acf.predictor.model, acf.predictor.heads, acf.predictor.evaluation
 
         def labels(self, image: np.ndarray) -> dict[str, np.ndarray]:
             calls.append(image.shape)

@@ -62,7 +62,7 @@ def probe(analysis: Analysis, runs: Sequence[Run], pixel: tuple[int, int]) -> tu
     """
     image = analysis.picture.image
     analysis.picture.check_pixel(*pixel)
-    inspections = analysis.inspections or tuple(_compact(inspector_of(run.predictor.model)(image)) for run in runs)
+    inspections = analysis.inspections or tuple(_compact(inspector_of(run.predictor)(image)) for run in runs)
     probes = [_probe(run, inspection, image, pixel) for run, inspection in zip(runs, inspections, strict=True)]
     return analysis._replace(inspections=inspections, pixel=pixel), probes
 

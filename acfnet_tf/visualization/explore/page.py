@@ -53,7 +53,7 @@ class Page:
     ) -> None:
         self.runs, self.classes, self.config, self.folder = tuple(runs), classes, config, folder
         for run in runs:
-            inspector_of(run.predictor.model)  # which refuses other models now, and not at the first click
+            inspector_of(run.predictor)  # which refuses other models now, and not at the first click
         self._samples, self._thumbnails = _offered(samples)
         title = " and ".join(run.name for run in runs)
         with gr.Blocks(

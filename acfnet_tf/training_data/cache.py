@@ -11,9 +11,10 @@ import numpy as np
 import tensorflow as tf
 
 from acfnet_tf.data.decoding import DECODING, Decoder
-from acfnet_tf.data.sample import Sample, fingerprint
+from acfnet_tf.data.sample import Sample
 from acfnet_tf.errors import DataError
 from acfnet_tf.files import replaced
+from acfnet_tf.fingerprints import fingerprint
 from acfnet_tf.progress import ProgressBar
 
 
