@@ -6,13 +6,14 @@ BIN := $(VENV)/bin
 REFEREE := cityscapesscripts==2.3.0
 DEMO := --experiment=acf_aspp_small
 
-.PHONY: help demo test test-browser lint format install lock clean
+.PHONY: help demo test test-browser test-gpu lint format install lock clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo     draw street scenes, train a small ACFNet on them, evaluate it, draw pictures (about 12 minutes)"
 	@echo "make test     run the test suite"
 	@echo "make test-browser  test the page of --mode=explore in a real browser (Chromium or Chrome, which must be installed)"
+	@echo "make test-gpu test on a GPU what must hold there (make test hides GPUs)"
 	@echo "make lint     check the code with ruff;  make format  puts it into shape"
 	@echo "make install  only set up the virtual environment $(VENV)"
 	@echo "make lock     resolve requirements.lock anew from setup.cfg"
@@ -49,6 +50,9 @@ test: install
 
 test-browser: install
 	$(BIN)/python -m pytest -m browser -rs tests/browser
+
+test-gpu: install
+	$(BIN)/python -m pytest -m gpu -rs tests/gpu
 
 lint: install
 	$(BIN)/ruff check .

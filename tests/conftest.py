@@ -14,6 +14,17 @@ import acfnet_tf  # noqa: F401 (before TensorFlow, as it turns oneDNN on)
 pytest_plugins = ["tests.trees"]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Hides GPUs from the suite and from all processes that it starts: it tests what CPUs compute.
+
+    TensorFlow looks for them when it is first asked for its devices, not when it loads.
+    """
+    if config.getoption("markexpr") != "gpu" or os.environ.get("ACFNET_TEST_GPU") == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    else:
+        os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # Tests start processes that share the GPU.
+
+
 def pytest_collection_finish() -> None:
     """What is loaded by now stays: the garbage collector need not look through it again and again."""
     gc.freeze()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
+from unittest import mock
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from acfnet_tf.errors import ConfigError, UserError
 from acfnet_tf.recipes import experiment_names
-from acfnet_tf.train import train
+from acfnet_tf.train import _check_deterministic, train
 from tests.test_base_networks import EXPERIMENTS as OTHER_BASE_NETWORKS
 from tests.tiny import tiny_experiment
 
@@ -93,3 +96,27 @@ def test_settings_that_make_no_sense_are_refused(override, message, tiny_scenes,
     settings = ("train.loss.class_weights=cityscapes", override)
     with pytest.raises(UserError, match=message):
         train(tiny_experiment("acf_sum", *settings), tmp_path, str(tiny_scenes))
+
+
+@pytest.mark.parametrize(
+    ("settings", "replicas", "pays", "message"),
+    [
+        ((), 1, True, None),
+        ((), 1, False, None),
+        ((), 2, True, None),
+        (("train.xla=false",), 1, True, None),
+        (("train.xla=true",), 1, True, "XLA has no max pooling for it"),
+        ((), 2, False, "leave train.xla out, and install what XLA needs: pip install"),
+        (("train.xla=false",), 2, True, "leave train.xla out$"),
+    ],
+)
+def test_determinism_that_a_gpu_has_not_is_refused(settings, replicas, pays, message, monkeypatch):
+    monkeypatch.setattr("acfnet_tf.train.pays", lambda: pays)
+    workers = mock.Mock()
+    workers.strategy.num_replicas_in_sync = replicas
+    config = tiny_experiment("acf_sum", "train.deterministic=true", *settings).train
+    _check_deterministic(config, workers)  # CPUs have all of it
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind=None: ["a card"])
+    _check_deterministic(tiny_experiment("acf_sum", *settings).train, workers)
+    with pytest.raises(ConfigError, match=message) if message else contextlib.nullcontext():
+        _check_deterministic(config, workers)

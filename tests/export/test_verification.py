@@ -93,6 +93,21 @@ def test_a_saved_model_says_what_the_predictor_says(export_it, predictor, tmp_pa
     assert all(row.difference < 1e-5 for row in result.verification.comparisons)  # of probabilities
 
 
+@pytest.mark.parametrize("format", [name for name in FORMATS if name != "saved_model"])
+def test_files_hold_float32_only(format, export_it, predictor, tmp_path):
+    rounded = Predictor(predictor.model, EvaluationConfig(precision="mixed_float16"))
+    says = f"^--format={format} holds float32 numbers: leave evaluation.precision=mixed_float16 out$"
+    with pytest.raises(UserError, match=says):
+        export_it(format, tmp_path / "export", by=rounded)
+    assert not (tmp_path / "export").exists()
+
+
+def test_a_saved_model_in_16_bits_says_what_the_predictor_says_in_them(export_it, predictor, tmp_path):
+    rounded = Predictor(predictor.model, EvaluationConfig(precision="mixed_bfloat16"))
+    result = export_it("saved_model", tmp_path, by=rounded)
+    assert [row.equal for row in result.verification.comparisons] == [1.0] * 4
+
+
 def test_a_saved_model_of_the_same_labels_and_other_confidences_is_noticed(pointwise, make_picture, tmp_path):
     sure, classes = pointwise(5), numbered_classes(5)
     unsure = Predictor(keras.Model(sure.model.inputs, {"fine": sure.model.output["fine"] / 2}))

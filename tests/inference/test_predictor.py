@@ -168,6 +168,31 @@ def test_maps_of_a_batch_in_a_graph_are_the_images_one_by_one(small_acfnet):
         assert np.mean(found["fine"][index] == predictor(image)) > 0.999
 
 
+@pytest.mark.parametrize(("precision", "least", "most"), [
+    ("tf32", 0, 1e-6), ("mixed_bfloat16", 1e-4, 1e-2), ("mixed_float16", 1e-5, 1e-3),
+])  # fmt: skip
+def test_every_precision_labels_a_model_of_a_file_and_one_at_hand(precision, least, most, small_acfnet, tmp_path):
+    small_acfnet.save(tmp_path / "model.keras")
+    image, evaluation = picture(64, 96), EvaluationConfig(precision=precision)
+    exact = Predictor(small_acfnet, EvaluationConfig(precision="float32")).probabilities(image)["fine"]
+    for model in (small_acfnet, tmp_path):
+        predictor = Predictor(model, evaluation)
+        assert predictor.model.dtype_policy.name == ("float32" if precision == "tf32" else precision)
+        found = predictor.probabilities(image)["fine"]
+        assert found.dtype == np.float32
+        assert least <= np.abs(found - exact).mean() <= most
+        assert predictor(image).shape == image.shape[:2]
+    assert small_acfnet.dtype_policy.name == "float32"
+
+
+def test_16_bits_are_tensorflow_s_and_an_acfnet_s(model, small_acfnet):
+    rounded = EvaluationConfig(precision="mixed_bfloat16")
+    with pytest.raises(UserError, match=r"^evaluation\.precision=mixed_bfloat16 is TensorFlow's; --runtime=openvino "):
+        Predictor(small_acfnet, rounded, runtime="openvino")
+    with pytest.raises(UserError, match=r"^evaluation\.precision=mixed_bfloat16 wants an ACFNet, not .* Functional$"):
+        Predictor(model, rounded)
+
+
 def test_follows_the_weights_of_a_training():
     model = pointwise_model(("fine",))
     predictor, image = Predictor(model), picture(4, 4)

@@ -79,7 +79,7 @@ def test_markdown(report):
         "Initialised from: resnet101.pth (sha256 0123456789ab)",
         "Data: Cityscapes in /data/cityscapes, split val, 3 images",
         "1×4 (2), 2×2 (1); batch size 1",
-        "whole image, one scale (1.0), with left-right flip",
+        "whole image, one scale (1.0), with left-right flip. Precision: float32.",
         "tensorflow 2",
         "keras 3",
         "Boundary IoU (Cheng et al., 2021)",

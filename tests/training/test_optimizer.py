@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from acfnet_tf.config import TrainConfig
-from acfnet_tf.training.optimizer import L2SGD, create_optimizer
+from acfnet_tf.training.optimizer import L2SGD, AdamW, create_optimizer
 
 
 def test_weight_decay_is_l2_in_the_gradient_before_momentum():
@@ -70,6 +70,36 @@ def test_adamw_decays_kernels_only_apart_from_the_gradient():
     expected = [2 - 2 * 0.1 * 0.01 - 0.1, 2 - 2 * 0.1 * 0.01 - 0.2, 2 - 0.1]
     assert apply(optimizer, [kernel, head, bias], 0.5, 3.0, 0.001) == pytest.approx(expected, rel=1e-3)
     assert [float(average) for average in optimizer.averages] == pytest.approx(expected, rel=1e-3)
+
+
+def test_adamw_is_that_of_keras_step_by_step():
+    rng = np.random.default_rng(0)
+    optimizers = [
+        kind(0.01, weight_decay=0.05, beta_1=0.8, global_clipnorm=2.0) for kind in (AdamW, keras.optimizers.AdamW)
+    ]
+    optimizers[1].exclude_from_weight_decay(var_names=["bias"])
+    variables = [
+        [keras.Variable(np.full((3, 2), 2.0), name="kernel"), keras.Variable([1.0], name="bias")] for _ in "12"
+    ]
+    for _ in range(3):
+        gradients = [tf.constant(rng.normal(0, 2, size), tf.float32) for size in ((3, 2), 1)]
+        for optimizer, updated in zip(optimizers, variables, strict=True):
+            optimizer.apply(gradients, updated)
+        for ours, reference in zip(*variables, strict=True):
+            np.testing.assert_allclose(ours, reference, rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [L2SGD, AdamW])
+def test_a_step_that_is_not_finite_counts_and_changes_nothing(kind):
+    optimizer = kind(0.1, average_momentum=0.9, **({"l2": 0.1, "momentum": 0.9} if kind is L2SGD else {}))
+    variable = keras.Variable([2.0, -1.0], name="kernel")
+    optimizer.build([variable])
+    optimizer.apply_summed([tf.constant([1.0, 1.0])], [variable], tf.constant(True))
+    state = [variable, *optimizer.variables]
+    before = {each.path: each.numpy() for each in state}
+    optimizer.apply_summed([tf.constant([np.nan, 1.0])], [variable], tf.constant(False))
+    changed = [each.path for each in state if not np.array_equal(each.numpy(), before[each.path])]
+    assert changed == [f"{optimizer.name}/iteration"]
 
 
 def test_optimizer_is_rebuilt_from_its_config():

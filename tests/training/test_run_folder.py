@@ -17,7 +17,7 @@ from acfnet_tf import files
 from acfnet_tf.data.cityscapes import CITYSCAPES
 from acfnet_tf.errors import ConfigError, UserError
 from acfnet_tf.recipes import load_experiment
-from acfnet_tf.training.run_folder import RunFolder, has_begun, read_classes, read_config
+from acfnet_tf.training.run_folder import RunFolder, check_same_run, has_begun, read_classes, read_config
 from tests.tiny import tiny_experiment
 
 
@@ -156,3 +156,20 @@ def test_a_folder_that_cannot_be_read_is_not_taken_for_another_one(number, tmp_p
         assert len(failures) == 3
     with pytest.raises(ConfigError, match=r"no run folder: it holds no config\.json"):
         read_config(tmp_path / "checkpoints")
+
+
+def test_a_run_from_before_precisions_were_named_continues(tmp_path):
+    """What it called float32 was TF32 on GPUs, and is the default still."""
+    experiment = tiny_experiment()
+    with RunFolder(tmp_path, experiment, CITYSCAPES).open():
+        file = tmp_path / "config.json"
+        content = json.loads(file.read_text())
+    content["train"] |= {"precision": "float32", "xla": False}
+    del content["train"]["deterministic"], content["evaluation"]["precision"]
+    file.write_text(json.dumps(content))
+    for precision in ("tf32", "float32"):
+        check_same_run(tmp_path, tiny_experiment("acf_aspp_ob", f"train.precision={precision}"))
+    check_same_run(tmp_path, tiny_experiment("acf_aspp_ob", "train.deterministic=true"))
+    with pytest.raises(ConfigError, match=r"train\.precision was float32, is now mixed_bfloat16"):
+        check_same_run(tmp_path, tiny_experiment("acf_aspp_ob", "train.precision=mixed_bfloat16"))
+    assert read_config(tmp_path).evaluation.precision == "tf32"

@@ -14,6 +14,9 @@ from acfnet_tf.training.loss_scale import LossScale
 from acfnet_tf.training.optimizer import create_optimizer
 from acfnet_tf.training.step import TrainStep
 
+TRIVIAL = {"Const", "Identity", "IdentityN", "NoOp", "Placeholder", "ReadVariableOp"}
+"""Operations that launch nothing on a GPU."""
+
 
 def model_without_batch_norm() -> keras.Model:
     """BatchNorm would see the micro-batch; everything else must not notice it."""
@@ -96,16 +99,83 @@ def test_gradients_that_overflow_by_the_scale_change_nothing_but_the_scale():
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("ohem", [False, True])
-@pytest.mark.parametrize("micro_batch", [1, 2])
-def test_a_step_that_is_left_out_changes_nothing_but_its_count(micro_batch, ohem):
-    images = keras.Input((None, None, 3))
-    features = SyncBatchNorm()(keras.layers.Conv2D(6, 3, padding="same")(images))
+@pytest.fixture
+def on_a_gpu(monkeypatch):
+    """What XLA compiles on GPUs, it compiles here."""
+    monkeypatch.setattr("acfnet_tf.training.step.pays", lambda: True)
+
+
+def step_with_norms(micro_batch: int, ohem: bool, layers: int = 1, **settings: object) -> TrainStep:
+    """A step on batches of 2, with all that an optimizer keeps."""
+    keras.utils.set_random_seed(2)
+    images = features = keras.Input((None, None, 3))
+    for _ in range(layers):
+        features = SyncBatchNorm(activation="silu")(keras.layers.Conv2D(6, 3, padding="same", use_bias=False)(features))
     model = keras.Model(images, {"fine": keras.layers.Conv2D(4, 1)(features)})
-    optimizer = create_optimizer(TrainConfig(steps=10, learning_rate=0.1, ema_momentum=0.9))
+    config = TrainConfig(**{"steps": 10, "learning_rate": 0.1, "ema_momentum": 0.9, "clip_norm": 1.0} | settings)
+    optimizer = create_optimizer(config)
     optimizer.build(model.trainable_variables)
-    loss = head_losses(LossConfig(ohem=ohem, ohem_min_kept=20), model.output)
-    step = TrainStep(tf.distribute.get_strategy(), model, optimizer, loss, replica_batch=2, micro_batch=micro_batch)
+    loss = head_losses(LossConfig(ohem=ohem, ohem_threshold=0.05, ohem_min_kept=20), model.output)
+    return TrainStep(tf.distribute.get_strategy(), model, optimizer, loss, replica_batch=2, micro_batch=micro_batch)
+
+
+@pytest.mark.parametrize(
+    ("micro_batch", "ohem", "optimizer"), [(2, False, "adamw"), (2, True, "sgd"), (1, True, "sgd")]
+)
+def test_compiled_parts_change_no_number(micro_batch, ohem, optimizer, monkeypatch):
+    rng = np.random.default_rng(0)
+    batches = [
+        {
+            "image": tf.constant(rng.random((2, 6, 7, 3)), tf.float32),
+            "label": tf.constant(rng.integers(0, 4, (2, 6, 7))),
+        }
+        for _ in range(3)
+    ]
+    results = []
+    for compiled in (False, True):
+        monkeypatch.setattr("acfnet_tf.training.step.pays", lambda compiled=compiled: compiled)
+        rate = 0.1 if optimizer == "sgd" else 0.001
+        step = step_with_norms(micro_batch, ohem, optimizer=optimizer, learning_rate=rate, weight_decay=0.01)
+        numbers = [{name: float(value) for name, value in step(batch).items()} for batch in batches]
+        assert int(step.optimizer.iterations) == 3
+        results.append((numbers, step.model.weights + step.optimizer.variables))
+    for plain, compiled in zip(results[0][0], results[1][0], strict=True):
+        assert plain["finite"] and plain == pytest.approx(compiled, rel=1e-5)
+    for plain, compiled in zip(results[0][1], results[1][1], strict=True):
+        np.testing.assert_allclose(plain.numpy(), compiled.numpy(), atol=2e-5, err_msg=plain.path)
+
+
+def launched(graph: tf.Graph) -> int:
+    return sum(each.type not in TRIVIAL for each in graph.get_operations())
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_an_update_is_one_launch_whatever_the_number_of_variables(optimizer, on_a_gpu):
+    batch = {"image": tf.zeros((2, 6, 7, 3)), "label": tf.zeros((2, 6, 7), tf.int32)}
+    updates = []
+    for layers in (1, 5):
+        step = step_with_norms(2, False, layers, optimizer=optimizer)
+        backward = tf.function(step._forward_backward).get_concrete_function(batch["image"], batch["label"])
+        updates.append(launched(step._step.get_concrete_function(batch).graph) - launched(backward.graph))
+    assert updates[0] == updates[1] <= 3
+    step.compile_update = False
+    plain = launched(tf.function(step._step.python_function).get_concrete_function(batch).graph)
+    assert plain - launched(backward.graph) > 5 * len(step.variables)
+
+
+@pytest.mark.parametrize(
+    ("micro_batch", "ohem", "compiled", "optimizer"),
+    [
+        *((micro_batch, ohem, False, "sgd") for micro_batch in (1, 2) for ohem in (False, True)),
+        (1, True, True, "sgd"),
+        (2, False, True, "adamw"),
+        (2, False, False, "adamw"),
+    ],
+)
+def test_a_step_that_is_left_out_changes_nothing_but_its_count(micro_batch, ohem, compiled, optimizer, monkeypatch):
+    monkeypatch.setattr("acfnet_tf.training.step.pays", lambda: compiled)
+    step = step_with_norms(micro_batch, ohem, optimizer=optimizer, weight_decay=0.01)
+    model, optimizer = step.model, step.optimizer
     rng = np.random.default_rng(0)
     pixels, labels = rng.random((2, 6, 7, 3), np.float32), tf.constant(rng.integers(0, 4, (2, 6, 7)))
     variables = model.weights + optimizer.variables
@@ -119,9 +189,9 @@ def test_a_step_that_is_left_out_changes_nothing_but_its_count(micro_batch, ohem
     everything = changed_by(pixels)
     assert {path.rpartition("/")[2] for path in everything} >= {"kernel", "moving_mean", "moving_variance"}
     pixels[1, 2, 3] = np.nan  # in the second micro-batch
-    assert changed_by(pixels) == {"sgd/iteration"}
+    assert changed_by(pixels) == {f"{optimizer.name}/iteration"}
     # So large that a variance is not finite, while loss and gradient are.
-    assert changed_by(np.where(np.isnan(pixels), 0, pixels) * 1e25) == {"sgd/iteration"}
+    assert changed_by(np.where(np.isnan(pixels), 0, pixels) * 1e25) == {f"{optimizer.name}/iteration"}
 
 
 @pytest.mark.parametrize("ohem", [False, True])
