@@ -14,7 +14,7 @@ import numpy as np
 from inference_sides import IMAGE, LABELS, MODEL, NETWORK, WEIGHTS
 from sides import ROOT
 
-TITLES = {"predictor": "`Predictor`", "torch": "PyTorch, eager", "torch_compile": "PyTorch, torch.compile"}
+TITLES = {"predictor": "`Predictor`", "torch": "PyTorch, eager", "torch_compile": "PyTorch, `torch.compile`"}
 AGAINST = ("torch", "torch_compile")
 TRUTH = ("float32", "predictor")
 """Precision and side whose labels the others are compared with."""
