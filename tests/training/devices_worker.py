@@ -65,13 +65,14 @@ def main() -> None:
     from acfnet_tf.training.optimizer import create_optimizer
     from acfnet_tf.training.step import TrainStep
     from acfnet_tf.training.workers import Workers
+    from acfnet_tf.training_data.dataset import training_dataset
     from tests.tiny import tiny_experiment
 
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     runs = {}
     for name in ("acf_sum", "acf_aspp_ob"):
         experiment = tiny_experiment(name)
-        batches = Batches([], CITYSCAPES, SampleOrder(1, 0), experiment, Workers(strategy))
+        batches = Batches([], CITYSCAPES, SampleOrder(1, 0), experiment, Workers(strategy), training_dataset)
         batch, copied = distributed(batches)
         with strategy.scope():
             model = create_model(experiment.model)
