@@ -121,7 +121,7 @@ class ConvNormAct(keras.layers.Layer):
     def call(self, inputs: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         outputs = self.conv(inputs)
         if self.folded and not training:
-            return self.activation(tf.nn.bias_add(outputs, self.norm.beta))
+            return self.activation(tf.nn.bias_add(outputs, tf.cast(self.norm.beta, outputs.dtype)))
         return self.norm(outputs, training=training)
 
     def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
