@@ -46,7 +46,7 @@ demo: install
 	@echo "  python main.py --mode=train --experiment=acf_aspp --data_dir=YOUR_CITYSCAPES"
 
 test: install
-	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --max-worker-restart=0
+	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder --max-worker-restart=0
 
 test-browser: install
 	$(BIN)/python -m pytest -m browser -rs tests/browser

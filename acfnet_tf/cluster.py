@@ -81,7 +81,7 @@ def join_workers(strategy: str) -> Workers:
     if index == 0:
         print(f"Waiting for {len(addresses) - 1} other workers: {', '.join(addresses[1:])}", flush=True)
     try:
-        workers = Workers(tf.distribute.MultiWorkerMirroredStrategy(), addresses, index)
+        workers = Workers(_multi_worker_strategy(), addresses, index)
     except tf.errors.OpError as error:  # for instance the cluster of before, which is not quite gone yet
         reason = first_line(error)
         raise Stopped(f"worker {index} ({addresses[index]}) cannot join the others: {reason}", LOST) from error
@@ -89,6 +89,17 @@ def join_workers(strategy: str) -> Workers:
     with contextlib.suppress(ValueError):  # not in the main thread
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     return workers
+
+
+def _multi_worker_strategy() -> tf.distribute.Strategy:
+    """Over the processes of `TF_CONFIG`. Sums go through NCCL where they have GPUs, and they have, or none has.
+
+    By itself this strategy, unlike MirroredStrategy, sends what GPUs have to sum through the hosts.
+    """
+    # That there are GPUs has to be found out without starting TensorFlow, which comes after the strategy.
+    implementation = "NCCL" if tf.config.list_physical_devices("GPU") else "AUTO"
+    options = tf.distribute.experimental.CommunicationOptions(implementation=implementation)
+    return tf.distribute.MultiWorkerMirroredStrategy(communication_options=options)
 
 
 def _local_strategy(one_device: bool) -> tf.distribute.Strategy:

@@ -3,6 +3,7 @@
     python benchmarks/inference.py                                     # all sides at 513×513
     python benchmarks/inference.py --size=1025x2049 --sides=keras,predictor_main,predictor_openvino,torch
     python benchmarks/inference.py --size=129x129 --narrow             # to try this program
+    python benchmarks/inference.py --device=gpu                        # `Predictor` and PyTorch at 1024×2048
 
 One network for all: ResNet-101 (stride 8) + ASPP + ACF(sum), 19 classes, float32, with random weights, which PyTorch
 (`torch_acfnet.py`) is given too. A generated street scene goes in as (H, W, 3) uint8, labels come out as (H, W) uint8.
@@ -10,6 +11,11 @@ One network for all: ResNet-101 (stride 8) + ASPP + ACF(sum), 19 classes, float3
 The network is made, saved and exported first, by processes that then end. Each side (`inference_sides.py`) is a
 process of its own that loads what was saved and labels the scene once, so that its peak memory is that of loading and
 labelling. Then all are asked for one image in turn, so that whatever else the machine does hits all of them.
+
+On a GPU, `Predictor` is compared with PyTorch, eager and `torch.compile`, at every precision (PyTorch: TF32 allowed or
+not, autocast), fine head only. Each is a process that has the card for itself. The image comes from the host's memory
+as uint8, and the labels go there as uint8, whose copies are in the time. The labels are compared with those of
+`Predictor` in float32, which is always measured. Peaks are what the allocators gave out on the card from the start.
 """
 
 from __future__ import annotations
@@ -28,6 +34,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import gpu
+import inference_gpu
 import numpy as np
 import psutil
 from inference_sides import LABELS, SIDES
@@ -42,12 +50,30 @@ SCRIPT = str(Path(__file__).with_name("inference_sides.py"))
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--size", type=size, default="513x513", metavar="HxW", help="of the image")
-    parser.add_argument("--sides", type=_sides, default=",".join(SIDES), help="some of %(default)s")
-    parser.add_argument("--rounds", type=count, default=7, help="timed images of each side")
-    parser.add_argument("--warmup", type=count_or_none, default=1, help="images of each side before, after its first")
+    parser.add_argument("--size", type=size, metavar="HxW", help="of the image (513x513, on a GPU 1024x2048)")
+    parser.add_argument(
+        "--sides", type=gpu.names(SIDES), help=f"some of {','.join(SIDES)} (on a GPU {','.join(inference_gpu.TITLES)})"
+    )
+    parser.add_argument("--rounds", type=count, help="timed images of each side (7, on a GPU 50)")
+    parser.add_argument(
+        "--warmup", type=count_or_none, help="images of each side before, after its first (1, on a GPU 10)"
+    )
     parser.add_argument("--narrow", action="store_true", help="a small network")
+    _, of_gpu = gpu.add_flags(parser)
     flags = parser.parse_args()
+    gpu.check_flags(parser, flags, of_gpu)
+    on_gpu = flags.device == "gpu"
+    flags.size = flags.size or ((1024, 2048) if on_gpu else (513, 513))
+    flags.sides = flags.sides or list(inference_gpu.TITLES if on_gpu else SIDES)
+    flags.rounds = flags.rounds or (50 if on_gpu else 7)
+    flags.warmup = (10 if on_gpu else 1) if flags.warmup is None else flags.warmup
+    if on_gpu:
+        if set(flags.sides) - set(inference_gpu.TITLES):
+            parser.error(f"--sides: with --device=gpu there are {', '.join(inference_gpu.TITLES)}")
+        with tempfile.TemporaryDirectory() as folder:
+            prepare(flags, Path(folder))
+            inference_gpu.compare(flags, Path(folder))
+        return
     if any(side.startswith("torch") for side in flags.sides) and not importlib.util.find_spec("torch"):
         sys.exit('inference.py needs torch: pip install -e ".[benchmark]"; or name other sides by --sides')
     with tempfile.TemporaryDirectory() as folder:
@@ -57,12 +83,6 @@ def main() -> None:
 def size(text: str) -> tuple[int, int]:
     height, width = map(count, text.split("x"))
     return height, width
-
-
-def _sides(text: str) -> list[str]:
-    if unknown := set(text.split(",")) - set(SIDES):
-        raise argparse.ArgumentTypeError(f"no such side: {', '.join(unknown)}; there are {', '.join(SIDES)}")
-    return list(dict.fromkeys(text.split(",")))
 
 
 def compare(flags: argparse.Namespace, folder: Path) -> None:

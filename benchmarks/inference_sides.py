@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from sides import CORES, ROOT, peak_bytes, take_turns
-from train_step import NARROW, torch_state
+from train_step import NARROW, arrays_for_torch
 
 FULL = {"backbone": "resnet101", "width": 64}
 MODEL, NETWORK, WEIGHTS, IMAGE = "model.keras", "network.json", "weights.npz", "image.npy"
@@ -47,10 +47,11 @@ def prepare(folder: Path, size: tuple[int, int], narrow: bool, for_torch: bool) 
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.momentum = 0.0
-    tf.function(model)(tf.constant(image[None], tf.float32), training=True)  # eagerly, Keras keeps every output
+    run = tf.function(lambda images: model(images, training=True))  # eagerly, Keras keeps every output
+    run(tf.constant(image[None], tf.float32))
     model.save(folder / MODEL)
     if for_torch:
-        np.savez(folder / WEIGHTS, **{name: value.numpy() for name, value in torch_state(model).items()})
+        np.savez(folder / WEIGHTS, **arrays_for_torch(model))
 
 
 def export(folder: Path, format: str) -> None:

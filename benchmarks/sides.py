@@ -15,8 +15,6 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 ROOT = Path(__file__).resolve().parent.parent
 console = runpy.run_path(str(ROOT / "acfnet_tf" / "console.py"))["console"]  # without the package, nor TensorFlow
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -100,6 +98,8 @@ def peak_bytes() -> int:
 
 def other_seconds(workers: Iterable[Worker]) -> float:
     """Processor time that was not idle and not the workers', since the machine started."""
+    import psutil  # not on top: a Python that has PyTorch only is without it
+
     times = psutil.cpu_times()
     own = [psutil.Process(worker.process.pid).cpu_times() for worker in workers]
     busy = sum(times[:8]) - times.idle - getattr(times, "iowait", 0.0)

@@ -3,10 +3,20 @@
     python benchmarks/train_step.py                      # ResNet-101, ASPP, ACF(sum); batch 2 at 321×321
     python benchmarks/train_step.py --crop=513 --batch=1
     python benchmarks/train_step.py --check              # that both train the same network, on a narrow one
+    python benchmarks/train_step.py --device=gpu         # batch 8 at 769×769; every precision, XLA and torch.compile
+    python benchmarks/train_step.py --device=gpu --precisions=mixed_bfloat16 --sides=acfnet_tf,torch --profile=profile
 
 Both sides do forward, upsampling of three heads, class-balanced cross entropy, backward and SGD with momentum and L2,
 in float32 on all cores: ours by `acfnet_tf.training`, PyTorch (`torch_acfnet.py`) eager in channels_last.
 Each is a process of its own, and they are asked for one step in turn, so that whatever else the machine does hits both.
+
+On a GPU, each side at each precision is a process that has the card for itself. The batch stays on the card. A step is
+waited for as a training does: ours reads its numbers as `main.py --mode=train`, PyTorch calls `loss.item()`, as most
+loops do. PyTorch runs network and loss under autocast, with a GradScaler for float16; torch.compile compiles both.
+TF32 is allowed or not to convolutions and matrix products alike; what mixed precision leaves in float32 may be in TF32.
+The first step includes tracing, compilation and the choice of algorithms, but not the making of the network. Peaks are
+what the allocators had given out at most, from the start: neither what they reserve, nor CUDA's own. Achieved TFLOP/s
+are those of our graph's multiply-adds, for all sides alike: 2 × 3 × those of the forward pass.
 """
 
 from __future__ import annotations
@@ -20,24 +30,57 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import gpu
 import numpy as np
 from sides import CORES, QUIET, ROOT, Worker, console, count, count_or_none, other_seconds, take_turns
 
 SIDES = ("acfnet_tf", "PyTorch")
+GPU_SIDES = {
+    "acfnet_tf": "acfnet_tf",
+    "acfnet_tf_xla": "acfnet_tf, `xla=true`",
+    "acfnet_tf_no_xla": "acfnet_tf, `xla=false`",
+    "acfnet_tf_deterministic": "acfnet_tf, `deterministic=true`",
+    "torch": "PyTorch, eager",
+    "torch_compile": "PyTorch, `torch.compile`",
+}
+"""Their titles in tables."""
+USUAL = ["acfnet_tf", "acfnet_tf_xla", "torch", "torch_compile"]
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 5e-4
 NARROW = {"backbone": "resnet50", "width": 8, "channels": 32, "aspp_rates": (3, 6, 9)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--crop", type=count, default=321, help="height and width of the crop")
-    parser.add_argument("--batch", type=count, default=2, help="crops in a step")
-    parser.add_argument("--rounds", type=count, default=5, help="timed steps of each side")
-    parser.add_argument("--warmup", type=count_or_none, default=2, help="steps of each side before")
+    parser.add_argument("--crop", type=count, help="height and width of the crop (321, on a GPU 769)")
+    parser.add_argument("--batch", type=count, help="crops in a step (2, on a GPU 8)")
+    parser.add_argument("--rounds", type=count, help="timed steps of each side (5, on a GPU 20)")
+    parser.add_argument("--warmup", type=count_or_none, help="steps of each side before (2, on a GPU 5 and a first)")
     parser.add_argument("--check", action="store_true", help="compare both sides' numbers instead of their times")
     parser.add_argument("--worker", choices=SIDES, help=argparse.SUPPRESS)
+    group, of_gpu = gpu.add_flags(parser)
+    of_gpu += [
+        group.add_argument(
+            "--sides",
+            type=gpu.names(GPU_SIDES),
+            default=USUAL,
+            help=f"some of {','.join(GPU_SIDES)} ({','.join(USUAL)})",
+        ),
+        group.add_argument("--profile", metavar="DIR", help="also profile one step of our sides, into this folder"),
+        group.add_argument("--peak", type=float, metavar="TFLOP/s", help="of the card, at the one precision measured"),
+        group.add_argument("--narrow", action="store_true", help="a small network, to try this program"),
+    ]
     flags = parser.parse_args()
-    if flags.worker:
+    gpu.check_flags(parser, flags, of_gpu)
+    for name, on_cpu, on_gpu in (("crop", 321, 769), ("batch", 2, 8), ("rounds", 5, 20), ("warmup", 2, 5)):
+        if getattr(flags, name) is None:
+            setattr(flags, name, on_gpu if flags.device == "gpu" else on_cpu)
+    if flags.device == "gpu":
+        if flags.check or (flags.peak and len(flags.precisions) > 1):
+            parser.error("--check is for --device=cpu, --peak for one of --precisions")
+        import train_step_gpu  # It takes from this file what both are made of.
+
+        train_step_gpu.compare(flags)
+    elif flags.worker:
         take_turns(lambda: start(flags))
     elif flags.check:
         check()
@@ -180,8 +223,11 @@ def check() -> None:
     of its own, a ReLU whose input is zero but for rounding opens on one side only now and then, and updates of the
     layers below differ by some per cent.
     """
+    sys.path.insert(0, str(ROOT))
     import keras
     import torch
+
+    import acfnet_tf  # noqa: F401 (which refuses float64 where it finds it)
 
     keras.config.set_floatx("float64")
     torch.set_default_dtype(torch.float64)
@@ -230,6 +276,11 @@ def torch_state(ours: Any) -> dict[str, Any]:
     """Our variables as a state dict of the PyTorch model."""
     import torch
 
+    return {name: torch.from_numpy(value) for name, value in arrays_for_torch(ours).items()}
+
+
+def arrays_for_torch(ours: Any) -> dict[str, np.ndarray]:
+    """The same as arrays, made without PyTorch."""
     state = {}
     for variable in ours.weights:
         name = re.sub(r"^(stage\d)_(block\d+)_(\w+)/", r"\1/\2/\3/", variable.path).replace("/", ".")
@@ -238,7 +289,7 @@ def torch_state(ours: Any) -> dict[str, Any]:
         value = variable.numpy()
         if value.ndim > 1:  # kernels of a convolution, or of the class blocks, which store a 1×1 kernel as a matrix
             value = value.reshape((1,) * (4 - value.ndim) + value.shape).transpose(3, 2, 0, 1)
-        state[name] = torch.from_numpy(np.array(value, order="C"))
+        state[name] = np.array(value, order="C")
     return state
 
 

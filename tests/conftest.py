@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -22,6 +23,16 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     else:
         os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # Tests start processes that share the GPU.
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays: the garbage collector need not look through it again and again."""
+    gc.freeze()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Trainings take longest, and come first: of several processes none is left with them at the end."""
+    items.sort(key=lambda item: item.path.parent.name != "training")
 
 
 @pytest.fixture(autouse=True)

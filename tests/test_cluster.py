@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 
 import numpy as np
 import pytest
@@ -73,6 +74,23 @@ def test_several_workers_must_be_asked_for_and_be_there(monkeypatch):
         join_workers("mirrored")
     write_tf_config(ADDRESSES[:1], 0)
     assert join_workers("multi_worker").count == 1
+
+
+@pytest.mark.parametrize(("gpus", "implementation"), [([], "AUTO"), (["GPU:0"], "NCCL")])
+def test_workers_with_gpus_sum_by_nccl(gpus, implementation, monkeypatch):
+    asked = []
+
+    def strategy(communication_options):
+        asked.append(communication_options.implementation.name)
+        return tf.distribute.get_strategy()
+
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: gpus)
+    monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", strategy)
+    monkeypatch.setattr(signal, "signal", lambda *arguments: None)  # This process keeps its own.
+    monkeypatch.setenv(TF_CONFIG, "")
+    write_tf_config(ADDRESSES, 1)
+    assert join_workers("multi_worker").index == 1
+    assert asked == [implementation]
 
 
 def test_a_worker_on_its_own_has_everything(lonely):

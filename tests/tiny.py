@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
@@ -22,6 +23,7 @@ TINY_SETTINGS = (
     "data.scene_test=1",
     "train.steps=4",
     "train.batch_size=4",
+    "train.micro_batch=4",  # To find out what fits takes a trace of the network. "none" does.
     "train.log_every=1",
     "train.validate_every=100",
     "train.checkpoint_every=100",
@@ -49,4 +51,14 @@ def shallow_resnet() -> Iterator[None]:
     from acfnet_tf.backbones.resnet import ARCHITECTURES
 
     with mock.patch.dict(ARCHITECTURES, resnet18=ARCHITECTURES["resnet18"]._replace(blocks=(1, 1, 1, 1))):
+        yield
+
+
+@contextlib.contextmanager
+def no_pictures() -> Iterator[None]:
+    """Validations of a training draw nothing for TensorBoard."""
+    import acfnet_tf.train
+
+    tools = dataclasses.replace(acfnet_tf.train.TOOLS, draw_validation=lambda *_: ())
+    with mock.patch.object(acfnet_tf.train, "TOOLS", tools):
         yield

@@ -103,7 +103,7 @@ def less_memory(train: TrainConfig, micro_batch: int, replicas: int) -> str:
     parts = [f"the run continues with --set {' or --set '.join(continues)}"] if continues else []
     parts += [f"a new one needs less with {' or '.join(begins)}"] if begins else []
     samples = "1 sample" if micro_batch == 1 else f"{micro_batch} samples"
-    return f"a step on {samples} at once does not fit; {', '.join(parts)}"
+    return f"a step on {samples} at once does not fit; {'; '.join(parts)}"
 
 
 def _micro_batches(train: TrainConfig, replicas: int) -> list[int]:

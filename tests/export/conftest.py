@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import keras
@@ -15,7 +15,7 @@ from acfnet_tf.data.cityscapes import CITYSCAPES
 from acfnet_tf.export.saved_model import write_saved_model
 from acfnet_tf.inference.predictor import Predictor
 from acfnet_tf.models.create import create_model
-from tests.tiny import tiny_experiment
+from tests.tiny import shallow_resnet, tiny_experiment
 
 EXPORT = ExportConfig(coarse=True, color=True, max_pixels=100_000)
 
@@ -30,17 +30,26 @@ def make_picture() -> Callable[..., np.ndarray]:
     return picture
 
 
+@pytest.fixture(scope="module", autouse=True)
+def shallow() -> Iterator[None]:
+    """Most of the time here goes into tracing and converting one and the same network again and again."""
+    with shallow_resnet():
+        yield
+
+
 @pytest.fixture(scope="session")
 def predictor() -> Predictor:
     keras.utils.set_random_seed(2)
-    return Predictor(create_model(dataclasses.replace(tiny_experiment().model, num_classes=len(CITYSCAPES))))
+    with shallow_resnet():
+        return Predictor(create_model(dataclasses.replace(tiny_experiment().model, num_classes=len(CITYSCAPES))))
 
 
 @pytest.fixture(scope="session")
 def exported(predictor: Predictor, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a version with the options coarse and color, and images of 100,000 pixels at most."""
     version = tmp_path_factory.mktemp("export") / "tiny" / "1"
-    write_saved_model(predictor, version, "tiny", CITYSCAPES, EXPORT, [picture(33, 40), picture(20, 31)])
+    with shallow_resnet():
+        write_saved_model(predictor, version, "tiny", CITYSCAPES, EXPORT, [picture(33, 40), picture(20, 31)])
     return version
 
 

@@ -24,6 +24,8 @@ SETTINGS = (
     "train.seed=1",
     # Large steps make a chaotic system of the first ones: rounding errors grow by orders of magnitude.
     "train.learning_rate=0.003",
+    # Devices agree on what fits into the memory of each.
+    "train.micro_batch=none",
     # At the start no pixel is that hard, so that the hardest third of the pixels is what bootstrapping keeps.
     "train.loss.ohem_threshold=0.001",
     "train.loss.ohem_min_kept=2000",
@@ -48,9 +50,11 @@ def train_run(
     """
     from acfnet_tf.errors import Stopped
     from acfnet_tf.train import train
-    from tests.tiny import tiny_experiment
+    from tests.tiny import no_pictures, shallow_resnet, tiny_experiment
 
     with contextlib.ExitStack() as stack:
+        stack.enter_context(shallow_resnet())
+        stack.enter_context(no_pictures())
         if mode:
             stack.enter_context(mock.patch(NOT_SYNCHRONIZED[mode], lambda values: values))
         if sigterm_after:

@@ -25,6 +25,8 @@ from acfnet_tf.training.batches import Batches
 from acfnet_tf.training_data.dataset import training_dataset
 from tests.tiny import tiny_experiment
 
+pytestmark = pytest.mark.usefixtures("light")
+
 
 def losses(run_dir: Path) -> list[str]:
     with (run_dir / "metrics.csv").open(newline="") as file:
@@ -110,7 +112,7 @@ def test_a_rare_class_need_not_be_in_the_first_samples(tmp_path, monkeypatch):
     """One mask of 12 holds class 1, and it is not among those that are looked into."""
     monkeypatch.setattr(loop, "SAMPLES_LOOKED_INTO", 3)
     write_folder(tmp_path / "data", {5: 1})
-    settings = ["data.format=folder", "train.steps=1", "train.batch_size=2"]
+    settings = ["data.format=folder", "train.steps=1", "train.batch_size=2", "train.micro_batch=2"]
     assert train(tiny_experiment("acf_sum", *settings), tmp_path / "run", str(tmp_path / "data")).is_file()
 
 

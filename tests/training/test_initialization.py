@@ -13,6 +13,8 @@ from acfnet_tf.training.run_folder import read_config
 from tests.saving import randomize
 from tests.tiny import tiny_experiment
 
+pytestmark = pytest.mark.usefixtures("light")
+
 SETTINGS = ("train.steps=2", "train.checkpoint_every=1", "train.learning_rate=1e-12")
 
 

@@ -16,6 +16,8 @@ from acfnet_tf.importers.cityscapes import list_samples
 from acfnet_tf.train import train
 from tests.tiny import tiny_experiment
 
+pytestmark = pytest.mark.usefixtures("light")
+
 BAD_SAMPLE = 6
 """The third of the second batch of 4."""
 

@@ -35,8 +35,9 @@ def write_data(root: Path, num_classes: int) -> None:
 def test_trains_evaluates_and_saves(num_classes: int, tmp_path: Path) -> None:
     write_data(tmp_path / "data", num_classes)
     same = ("--experiment=acf_aspp_ob_small", f"--data_dir={tmp_path / 'data'}", f"--run_dir={tmp_path / 'run'}")
-    settings = [*TINY_SETTINGS, "data.format=folder", "data.val_fraction=0.34", "train.steps=1", "train.batch_size=2"]
-    run("--mode=train", *same, "--set", *settings)
+    data = ("data.format=folder", "data.val_fraction=0.34")
+    steps = ("train.steps=1", "train.batch_size=2", "train.micro_batch=2")
+    run("--mode=train", *same, "--set", *TINY_SETTINGS, *data, *steps)
     run("--mode=evaluate", *same)
 
     report = json.loads((tmp_path / "run/evaluation.json").read_text())

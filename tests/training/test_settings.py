@@ -14,6 +14,8 @@ from acfnet_tf.train import train
 from acfnet_tf.training.step import TrainStep
 from tests.tiny import tiny_experiment
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 
 def weights_of(file) -> dict[str, np.ndarray]:
     return {weight.path: weight.numpy() for weight in keras.models.load_model(file).weights}
