@@ -157,7 +157,7 @@ class TrainStep:
         return batch["image"][rows], batch["label"][rows]
 
     def _forward(self, images: tf.Tensor, labels: tf.Tensor) -> dict[str, tf.Tensor]:
-        with deferred_statistics():  # They are dropped, as the pass is repeated.
+        with compiling(self.compile_norms), deferred_statistics():  # They are dropped, as the pass is repeated.
             return self.loss.hardness(self.model(images, training=True), labels)
 
     def _forward_backward(

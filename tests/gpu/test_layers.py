@@ -147,6 +147,8 @@ def test_batch_norm_is_that_of_keras(policy, compiled):
     ours = norm.built(SyncBatchNorm(activation="silu", dtype=policy), inputs.shape)
     reference = keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5, dtype="float64")
     norm.built(reference, inputs.shape)
+    for layer in (ours, reference):
+        layer.moving_mean.assign(inputs.mean((0, 1, 2)) + 0.1)  # As in a training, it is near the mean.
     with running("float32"), compiling(compiled):
         found = norm.results(ours, tf.identity, inputs, weights)
     norm.assert_close(found, norm.results(reference, tf.nn.silu, inputs, weights), norm.TOLERANCE[policy])

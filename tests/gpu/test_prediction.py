@@ -25,6 +25,13 @@ pytestmark = pytest.mark.gpu
 
 ROOT = Path(__file__).parents[2]
 SPLITS = ("train", "val", "test")
+PREDICT = """
+import sys
+from tests.running import run
+from tests.tiny import shallow_resnet
+with shallow_resnet():
+    run(*sys.argv[1:])
+"""
 EQUAL_LABELS = {"float32": 0.9999, "tf32": 0.99, "mixed_float16": 0.99, "mixed_bfloat16": 0.98}
 """Least share of the pixels of all scenes."""
 
@@ -45,8 +52,8 @@ def model_file(trained, tmp_path_factory) -> Path:
 def labels_of_a_cpu(model_file, tiny_scenes, tmp_path_factory) -> dict[str, np.ndarray]:
     """Of every scene by its file, from a process that sees no GPU."""
     output, scenes = tmp_path_factory.mktemp("labels"), tiny_scenes / "leftImg8bit"
-    command = [sys.executable, "main.py", "--mode=predict", f"--model={model_file}", f"--input={scenes}"]
-    command += [f"--output={output}", "--set=evaluation.precision=float32"]
+    flags = ["--mode=predict", f"--model={model_file}", f"--input={scenes}", f"--output={output}"]
+    command = [sys.executable, "-c", PREDICT, *flags, "--set=evaluation.precision=float32"]
     environment = os.environ | {"CUDA_VISIBLE_DEVICES": "-1"}
     process = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert process.returncode == 0, process.stderr[-3000:]

@@ -74,7 +74,7 @@ def memory(height: str, width: str) -> dict[str, int | None]:
     settings = ("model.backbone=resnet50", "model.channels=256", "train.batch_size=8")
     step = make_step(load_experiment("acf_aspp", [*settings, f"data.crop_size={height},{width}"]))
     batch = {"image": tf.random.uniform((8, *size, 3), 0, 255), "label": tf.zeros((8, *size), tf.uint8)}
-    fixed, per_sample = training_bytes(step.model, size)
+    fixed, per_sample = training_bytes(step.model, size, device_type="GPU")
     estimate = fixed + 8 * per_sample
     if not tf.config.get_visible_devices("GPU"):  # Nothing else counts.
         return {"estimate": estimate, "taken": None}

@@ -115,7 +115,8 @@ def step_with_norms(micro_batch: int, ohem: bool, layers: int = 1, **settings: o
     config = TrainConfig(**{"steps": 10, "learning_rate": 0.1, "ema_momentum": 0.9, "clip_norm": 1.0} | settings)
     optimizer = create_optimizer(config)
     optimizer.build(model.trainable_variables)
-    loss = head_losses(LossConfig(ohem=ohem, ohem_threshold=0.05, ohem_min_kept=20), model.output)
+    # The threshold lies between pixels: a micro-batch rounds the hardness of one that lies on it anew.
+    loss = head_losses(LossConfig(ohem=ohem, ohem_threshold=0.3, ohem_min_kept=1), model.output)
     return TrainStep(tf.distribute.get_strategy(), model, optimizer, loss, replica_batch=2, micro_batch=micro_batch)
 
 
