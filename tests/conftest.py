@@ -12,7 +12,7 @@ os.environ.pop("CITYSCAPES_DATASET", None)
 
 import acfnet_tf  # noqa: F401 (before TensorFlow, as it turns oneDNN on)
 
-pytest_plugins = ["tests.trees"]
+pytest_plugins = ["tests.tiny", "tests.trees"]
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from unittest import mock
 
+import pytest
+
 from acfnet_tf.config import Experiment
 from acfnet_tf.recipes import load_experiment
 from acfnet_tf.scenes.street_scenes import write_street_scenes
@@ -61,4 +63,18 @@ def no_pictures() -> Iterator[None]:
 
     tools = dataclasses.replace(acfnet_tf.train.TOOLS, draw_validation=lambda *_: ())
     with mock.patch.object(acfnet_tf.train, "TOOLS", tools):
+        yield
+
+
+@pytest.fixture(scope="module")
+def shallow() -> Iterator[None]:
+    """`shallow_resnet` for all tests of a file that asks for it."""
+    with shallow_resnet():
+        yield
+
+
+@pytest.fixture(scope="module")
+def light(shallow: None) -> Iterator[None]:
+    """`shallow_resnet` and `no_pictures`."""
+    with no_pictures():
         yield

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -31,10 +31,8 @@ def make_picture() -> Callable[..., np.ndarray]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def shallow() -> Iterator[None]:
+def converted_often(shallow: None) -> None:
     """Most of the time here goes into tracing and converting one and the same network again and again."""
-    with shallow_resnet():
-        yield
 
 
 @pytest.fixture(scope="session")

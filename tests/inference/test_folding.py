@@ -10,6 +10,8 @@ import acfnet_tf
 from acfnet_tf.inference.folding import fold_batch_norm
 from acfnet_tf.inference.predictor import Predictor
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 
 def model_with_statistics(**arguments) -> acfnet_tf.ACFNet:
     """A model whose BatchNorms do something: random scales, shifts and moving statistics."""

@@ -13,6 +13,8 @@ from acfnet_tf.config import EvaluationConfig
 from acfnet_tf.errors import UserError
 from acfnet_tf.inference.predictor import Predictor
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 EVALUATIONS = {
     "whole": EvaluationConfig(),
     "all": EvaluationConfig(mode="sliding", window=(33, 49), multi_scale=True, scales=(0.75,), flip=True),

@@ -12,6 +12,8 @@ from acfnet_tf.config import EvaluationConfig
 from acfnet_tf.errors import UserError
 from acfnet_tf.inference.predictor import Predictor
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 N = 5
 FINE = np.random.default_rng(1).normal(size=(3, N)).astype(np.float32) / 50
 COARSE = np.random.default_rng(2).normal(size=(3, N)).astype(np.float32) / 50

@@ -17,6 +17,8 @@ from acfnet_tf.metrics.confusion import ConfusionMatrix
 from tests.oracle import assert_close
 from tests.saving import randomize
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 layers = keras.layers
 CLASSES = 5
 IMAGES = np.random.default_rng(0).uniform(0, 255, (2, 33, 40, 3)).astype(np.float32)

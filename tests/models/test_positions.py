@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -32,6 +34,11 @@ def test_every_pixel_has_the_position_that_it_shows(output_stride):
             assert difference.max() <= BORDER, (head, height, width)
 
 
+@functools.cache
+def predictor(evaluation: EvaluationConfig) -> Predictor:
+    return Predictor(position_network(scale=1 / 64), evaluation)
+
+
 @pytest.mark.parametrize("size", [(64, 97), (96, 96), (61, 90), (57, 65)])
 @pytest.mark.parametrize(
     "evaluation",
@@ -47,8 +54,7 @@ def test_every_pixel_has_the_position_that_it_shows(output_stride):
 )
 def test_scales_flips_and_windows_leave_positions_in_place(evaluation, size):
     """Of two classes, the logarithm of the ratio of probabilities is the difference of logits, here (x − y) / 64."""
-    predictor = Predictor(position_network(scale=1 / 64), evaluation)
-    found = predictor.probabilities(coordinates(*size))["fine"]
+    found = predictor(evaluation).probabilities(coordinates(*size))["fine"]
     found = 64 * np.log(found[..., 0] / found[..., 1])
     rows, columns = np.meshgrid(*map(np.arange, size), indexing="ij")
     inside = (slice(16, -16), slice(16, -16))  # nothing lies beyond the last feature there, at the scale 1/2

@@ -17,6 +17,8 @@ from acfnet_tf.models.create import create_model
 from acfnet_tf.pretrained import find_weights
 from tests.saving import randomize
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 
 def tiny(classes: int, class_feature: str | None = "acf_sum", **arguments) -> ACFNet:
     arguments = {"backbone": "resnet18", "backbone_width": 4, "channels": 8, "aspp_rates": (1, 2)} | arguments
