@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import collections
 import gc
 import os
 from pathlib import Path
@@ -31,8 +32,9 @@ def pytest_collection_finish() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Trainings take longest, and come first: of several processes none is left with them at the end."""
-    items.sort(key=lambda item: item.path.parent.name != "training")
+    """Long files come first, so that several processes end together: trainings and whole commands, then by tests."""
+    tests = collections.Counter(item.path for item in items)
+    items.sort(key=lambda item: (item.path.parent.name not in ("training", "tests"), -tests[item.path]))
 
 
 @pytest.fixture(autouse=True)

@@ -17,14 +17,14 @@ from acfnet_tf.errors import ConfigError, UserError
 from acfnet_tf.recipes import experiment_names
 from acfnet_tf.train import _check_deterministic, train
 from tests.test_base_networks import EXPERIMENTS as OTHER_BASE_NETWORKS
-from tests.tiny import tiny_experiment
+from tests.tiny import no_pictures, shallow_resnet, tiny_experiment
 
 ROWS = [name for name in experiment_names() if not name.endswith("_small") and name not in OTHER_BASE_NETWORKS]
 
 
 @pytest.mark.parametrize("name", ROWS)
 def test_every_row_of_the_tables_trains_a_step(name, tiny_scenes, tmp_path, capfd):
-    experiment = tiny_experiment(name, "train.steps=1")
+    experiment = tiny_experiment(name, "train.steps=1", "train.micro_batch=none")
     model_file = train(experiment, tmp_path / "run", str(tiny_scenes))
     outputs = keras.models.load_model(model_file)(np.zeros((1, 40, 50, 3), np.uint8))
     heads = {"fine", "aux"} | ({"coarse"} if experiment.model.class_feature else set())
@@ -40,6 +40,8 @@ def test_every_row_of_the_tables_trains_a_step(name, tiny_scenes, tmp_path, capf
     assert float(validation["miou_fine"]) >= 0
 
 
+@shallow_resnet()
+@no_pictures()
 def test_the_loss_falls(tiny_scenes, tmp_path):
     train(tiny_experiment("acf_aspp", "train.steps=40"), tmp_path, str(tiny_scenes))
     with (tmp_path / "metrics.csv").open() as stream:
@@ -47,13 +49,15 @@ def test_the_loss_falls(tiny_scenes, tmp_path):
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
 
 
+@shallow_resnet()
+@no_pictures()
 def test_micro_batches_are_announced_and_train(tiny_scenes, tmp_path, capfd):
     experiment = tiny_experiment("acf_aspp_ob", "train.micro_batch=2", "train.steps=2")
     train(experiment, tmp_path, str(tiny_scenes))
     printed = capfd.readouterr().out
     assert "in 2 micro-batches of 2, gradients accumulated: BatchNorm statistics are per micro-batch" in printed
     assert "2 steps take about" in printed
-    train(tiny_experiment("acf_aspp_ob", "train.steps=2"), tmp_path, str(tiny_scenes))
+    train(tiny_experiment("acf_aspp_ob", "train.micro_batch=none", "train.steps=2"), tmp_path, str(tiny_scenes))
     assert "The run keeps its micro-batch. The batch of 4 goes through in 2 micro-batches" in capfd.readouterr().out
     assert json.loads((tmp_path / "config.json").read_text())["train"]["micro_batch"] == 2
 
@@ -61,7 +65,7 @@ def test_micro_batches_are_announced_and_train(tiny_scenes, tmp_path, capfd):
 def test_too_little_memory_is_said_with_the_size(tiny_scenes, tmp_path, monkeypatch):
     monkeypatch.setattr("acfnet_tf.measure.memory._available_bytes", lambda workers: 2**20)
     with pytest.raises(ConfigError, match=r"data.crop_size = 33,49: training needs about .* MiB"):
-        train(tiny_experiment(), tmp_path, str(tiny_scenes))
+        train(tiny_experiment("acf_aspp_ob", "train.micro_batch=none"), tmp_path, str(tiny_scenes))
 
 
 def test_a_file_that_breaks_during_training_is_named(tiny_scenes, tmp_path, monkeypatch):
@@ -74,12 +78,12 @@ def test_a_file_that_breaks_during_training_is_named(tiny_scenes, tmp_path, monk
     victim = sorted((copy / "leftImg8bit" / "train").rglob("*.png"))[3]
     victim.write_bytes(victim.read_bytes()[:500])
     with pytest.raises(UserError, match=victim.name):
-        train(tiny_experiment("acf_sum", "train.batch_size=6"), tmp_path / "run", str(copy))
+        train(tiny_experiment("acf_sum", "train.batch_size=6", "train.micro_batch=6"), tmp_path / "run", str(copy))
     mask = sorted((copy / "gtFine" / "train").rglob("*labelIds.png"))[2]
     victim.write_bytes((tiny_scenes / victim.relative_to(copy)).read_bytes())
     Image.fromarray(np.full((64, 128), 77, np.uint8)).save(mask)
     with pytest.raises(UserError, match=rf"{mask.name}.*77"):
-        train(tiny_experiment("acf_sum", "train.batch_size=6"), tmp_path / "run", str(copy))
+        train(tiny_experiment("acf_sum", "train.batch_size=6", "train.micro_batch=6"), tmp_path / "run", str(copy))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from tests.running import run
-from tests.tiny import TINY_SETTINGS
+from tests.tiny import TINY_SETTINGS, shallow_resnet
 
 COLORS = np.array([(0, 0, 0), (200, 30, 30), (30, 200, 30)], np.uint8)
 
@@ -89,6 +89,7 @@ def three_classes_of_our_own(photos: Path, root: Path) -> tuple[str, list[str], 
 
 
 @pytest.mark.parametrize("make", [palette_masks, a_table_of_pairs, color_masks, three_classes_of_our_own])
+@shallow_resnet()
 def test_check_train_evaluate_predict(make, photos, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     data_dir, names, settings = make(photos, tmp_path / "data")
@@ -116,6 +117,7 @@ def test_check_train_evaluate_predict(make, photos, tmp_path, capsys, monkeypatc
     assert labels.shape == (120, 160) and labels.max() < len(names)
 
 
+@shallow_resnet()
 def test_shards_train_as_the_folder_does(photos, tmp_path, capsys):
     settings = [f"--set={setting}" for setting in (*TINY_SETTINGS, "train.steps=2", "data.val_fraction=0.3")]
     name = "--experiment=acf_aspp_small"

@@ -125,7 +125,7 @@ def test_free_on_a_gpu_is_what_is_not_in_use_of_the_fullest_that_is_trained_on(m
 
 
 def test_the_line_says_limit_what_is_in_use_and_what_is_free(model, machine):
-    micro_batch, line = memory.choose_micro_batch(model, tiny_experiment(), machine(0, 1))
+    micro_batch, line = memory.choose_micro_batch(model, EXPERIMENT, machine(0, 1))
     assert micro_batch == 4
     assert line.startswith("Memory: 8.4 GiB (of 11.2 GiB, of which 1.9 GiB are in use already; a tenth is left as a")
     assert " free on each device; a step needs about " in line

@@ -29,7 +29,7 @@ import numpy as np
 from tests.tiny import TINY_SETTINGS, write_tiny_scenes
 
 ROOT = Path(__file__).parents[2]
-EXPERIMENT = "acf_aspp_ob_small"
+EXPERIMENT = "acf_sum_small"
 CHECKPOINT_EVERY, VALIDATE_EVERY = 2, 5
 PHASES = ("start", "step", "checkpoint", "validation")
 SECONDS_TO_END = 60
@@ -66,8 +66,8 @@ class Training:
     def __init__(self, run_dir: Path, data_dir: Path, workers: int, steps: int) -> None:
         self.run_dir, self.workers = run_dir, workers
         settings = (
-            *TINY_SETTINGS, f"train.steps={steps}", f"train.checkpoint_every={CHECKPOINT_EVERY}",
-            f"train.validate_every={VALIDATE_EVERY}",
+            *TINY_SETTINGS, "train.loss.ohem=true", f"train.steps={steps}",
+            f"train.checkpoint_every={CHECKPOINT_EVERY}", f"train.validate_every={VALIDATE_EVERY}",
         )  # fmt: skip
         self.command = [
             sys.executable,

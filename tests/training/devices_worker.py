@@ -65,13 +65,14 @@ def main() -> None:
     from acfnet_tf.training.optimizer import create_optimizer
     from acfnet_tf.training.step import TrainStep
     from acfnet_tf.training.workers import Workers
+    from acfnet_tf.training_data.dataset import training_dataset
     from tests.tiny import tiny_experiment
 
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     runs = {}
-    for name in ("acf_sum", "acf_aspp_ob"):
+    for name, compiled in (("acf_sum", False), ("acf_aspp_ob", False), ("acf_aspp_ob", True)):
         experiment = tiny_experiment(name)
-        batches = Batches([], CITYSCAPES, SampleOrder(1, 0), experiment, Workers(strategy))
+        batches = Batches([], CITYSCAPES, SampleOrder(1, 0), experiment, Workers(strategy), training_dataset)
         batch, copied = distributed(batches)
         with strategy.scope():
             model = create_model(experiment.model)
@@ -79,7 +80,8 @@ def main() -> None:
             optimizer.build(model.trainable_variables)
         loss = head_losses(experiment.train.loss, model.output)
         step = TrainStep(strategy, model, optimizer, loss, 2, 2)
-        runs[name] = {
+        step.compile_norms = compiled  # as on GPUs
+        runs[f"{name} compiled" if compiled else name] = {
             "sums": ordered_sums(step._step.get_concrete_function(batch)),
             "norms": sum(isinstance(layer, SyncBatchNorm) for layer in model._flatten_layers()),
             "weights": sum(variable.shape.num_elements() for variable in step.variables),

@@ -32,7 +32,9 @@ def test_a_device_is_sent_its_own_part_of_a_batch_only(seen):
     assert seen["copied"] == {"CPU:1": 2 * image_and_label}  # The other device is the host's.
 
 
-@pytest.mark.parametrize(("experiment", "bootstrapped"), [("acf_sum", 0), ("acf_aspp_ob", 1)])
+@pytest.mark.parametrize(
+    ("experiment", "bootstrapped"), [("acf_sum", 0), ("acf_aspp_ob", 1), ("acf_aspp_ob compiled", 1)]
+)
 def test_a_step_sums_once_per_norm_and_direction_and_once_for_gradients_and_losses(seen, experiment, bootstrapped):
     run = seen["runs"][experiment]
     sums = run["sums"]
