@@ -59,11 +59,15 @@ def test_evaluate_writes_the_report(trained, tiny_scenes, capfd):
     printed = capfd.readouterr().out
     assert "mIoU" in printed
     assert "whole image" in (trained / "evaluation.md").read_text()
-    run(*arguments, "--set", "evaluation.mode=sliding", "evaluation.flip=true", "evaluation.multi_scale=true")
+    run(*arguments, "--set", "evaluation.mode=sliding", "evaluation.flip=true", "evaluation.multi_scale=true",
+        "evaluation.precision=mixed_bfloat16")  # fmt: skip
     text = (trained / "evaluation.md").read_text()
     assert "sliding window" in text
     assert "0.75" in text
     assert "with left-right flip" in text
+    precision = "bfloat16, with float32 variables, class centers and losses"
+    assert f"Precision: {precision}." in text
+    assert json.loads((trained / "evaluation.json").read_text())["measured"]["precision"] == precision
 
 
 def test_results_go_where_the_user_says_and_home_is_home(trained, tiny_scenes, tmp_path, monkeypatch, capfd):

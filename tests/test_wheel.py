@@ -47,7 +47,8 @@ def test_the_command_and_the_recipes_work_from_there(installed, tmp_path):
     show = "import sys; sys.argv = ['/bin/acfnet_tf', '--help']; from acfnet_tf_command import main; main()"
     results = []
     for code in (load, show):
-        environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(installed), "TF_CPP_MIN_LOG_LEVEL": "3"}
+        settings = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+        environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(installed), **settings}
         command = [sys.executable, "-c", code]
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-2000:]

@@ -15,6 +15,8 @@ from tensorflow.python.framework import config as framework_config
 from tests.tiny import TINY_SETTINGS, tiny_experiment
 from tests.training.steps import make_step
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 ROOT = Path(__file__).parents[2]
 REFUSED = re.compile(
     r"AdjustContrast(v2)?|ResizeNearestNeighborGrad|SparseTensorDenseMatMul|(Dense|Ragged)?Bincount|MaxPoolGradWithArgmax"

@@ -22,7 +22,7 @@ from acfnet_tf.training.run_folder import RunFolder
 from tests.running import run
 from tests.saving import randomize
 from tests.tiny import shallow_resnet, tiny_experiment
-from tests.training.replica_worker import NOT_SYNCHRONIZED, train_run
+from tests.training.replica_worker import COMPILED, NOT_SYNCHRONIZED, train_run
 
 ROOT = Path(__file__).parents[2]
 WORKERS = "train.strategy=multi_worker"
@@ -73,11 +73,14 @@ def runs(tiny_scenes, tmp_path_factory):
             tiny_scenes,
             {"run_dir": str(folder / "two_replicas")},
             {"run_dir": str(folder / "two_replicas_micro"), "settings": MICRO, "sigterm_after": 4},
-            *({"run_dir": str(folder / mode), "mode": mode, "sigterm_after": 4} for mode in NOT_SYNCHRONIZED),
+            *(
+                {"run_dir": str(folder / mode), "mode": mode, "sigterm_after": 4}
+                for mode in (*NOT_SYNCHRONIZED, COMPILED)
+            ),
             {"run_dir": moving, "settings": LONG, "sigterm_after": 7},
         )
     )
-    assert printed.count("Devices: 2. Convolutions: ") == 5
+    assert printed.count("Devices: 2. Convolutions: ") == 6
 
     train_run(data, moving, LONG, sigterm_after=13)
 
@@ -144,6 +147,10 @@ def test_replicas_and_workers_equal_one_device(runs, several, one):
     assert largest_difference(weights, checkpoint_of(one, 4)) < 1e-5
     assert same_rows(several, one)
     np.testing.assert_allclose(numbers_of(several, "train", *LOSSES), numbers_of(one, "train", *LOSSES), rtol=1e-5)
+
+
+def test_norms_that_xla_compiles_are_those_of_the_global_batch_too(runs):
+    assert largest_difference(checkpoint_of(runs / COMPILED, 4), checkpoint_of(runs / "one_device", 4)) < 1e-5
 
 
 @pytest.mark.parametrize("run", NOT_SYNCHRONIZED)
