@@ -2,9 +2,9 @@
 
 Usage: fit_worker.py REPLICAS OUTPUT
 
-OUTPUT.npz gets the arrays "step/…" and "fit/…" of the same names: weights, optimizer variables and losses of both, and
-"local/…" of a fit whose replicas bootstrap on their own; besides "norm/…" of BatchNorm with a mask and of another rank,
-and "optimizer/…" of gradients that are clipped.
+OUTPUT.npz gets the arrays "step/…" and "fit/…" of the same names: weights, optimizer variables and losses of both,
+with several replicas also "local/…" of a fit whose replicas bootstrap on their own; besides "norm/…" of BatchNorm with
+a mask and of another rank, and "optimizer/…" of gradients that are clipped.
 """
 
 from __future__ import annotations
@@ -56,10 +56,11 @@ def by_step_and_by_fit(strategy: tf.distribute.Strategy) -> dict[str, np.ndarray
     config = TrainConfig(steps=2 * BATCHES, learning_rate=0.003, clip_norm=0.5, ema_momentum=0.9)
     # At the start no pixel is that hard, so that bootstrapping keeps the hardest ones of the global batch.
     bootstrapping = LossConfig(ohem=True, ohem_threshold=0.001, ohem_min_kept=600)
+    names = ["step", "fit", *(["local"] if strategy.num_replicas_in_sync > 1 else [])]
     keras.utils.set_random_seed(1)
     with strategy.scope():
         models = [acfnet_tf.ACFNet(CLASSES, backbone(), channels=8, aspp_rates=(2,))]
-        models += [acfnet_tf.ACFNet.from_config(models[0].get_config()) for _ in range(2)]
+        models += [acfnet_tf.ACFNet.from_config(models[0].get_config()) for _ in names[1:]]
         optimizers = [create_optimizer(config) for _ in models]
     for model in models[1:]:
         model.set_weights(models[0].get_weights())
@@ -77,7 +78,7 @@ def by_step_and_by_fit(strategy: tf.distribute.Strategy) -> dict[str, np.ndarray
         **{f"step/{head}": np.mean([each[head] for each in losses]) for head in models[0].output},
     }
 
-    for name, model, optimizer in zip(("fit", "local"), models[1:], optimizers[1:], strict=True):
+    for name, model, optimizer in zip(names[1:], models[1:], optimizers[1:], strict=True):
         with strategy.scope():
             model.compile(optimizer, loss)
         with contextlib.ExitStack() as stack:
@@ -87,7 +88,7 @@ def by_step_and_by_fit(strategy: tf.distribute.Strategy) -> dict[str, np.ndarray
         assert 0 <= history["fine_mean_iou"][0] <= 1
         results[f"{name}/loss"] = np.array(history["loss"][0])
         results |= {f"{name}/{head}": np.array(history[f"{head}_loss"][0]) for head in model.output}
-    for name, model, optimizer in zip(("step", "fit", "local"), models, optimizers, strict=True):
+    for name, model, optimizer in zip(names, models, optimizers, strict=True):
         for i, variable in enumerate(model.weights + optimizer.variables):
             results[f"{name}/{i}_{variable.path.replace('/', '.').split('acf_net')[-1]}"] = variable.numpy()
     return results
