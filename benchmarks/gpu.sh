@@ -27,6 +27,8 @@ run inference 240 "$python" benchmarks/inference.py --device=gpu "${torch[@]}" -
 TF_CUDNN_USE_AUTOTUNE=0 step no_autotune 120 --precisions=mixed_bfloat16 --sides=acfnet_tf --rounds=5
 run tests 300 "$python" -m pytest -m gpu -rs tests/gpu
 step settings 300 --precisions=mixed_bfloat16 --sides=acfnet_tf_no_xla,acfnet_tf_deterministic
+# TensorFlow's own norms keep maps of 16 bits channels-last with this variable only.
+TF_USE_CUDNN_BATCHNORM_SPATIAL_PERSISTENT=1 step persistent 120 --precisions=mixed_bfloat16 --sides=acfnet_tf_no_xla
 step rest 400 --precisions=mixed_float16,float32 --sides=acfnet_tf,torch
 step compiled 400 --precisions=mixed_bfloat16,tf32 --sides=acfnet_tf_xla,torch_compile
 run inference_compiled 400 "$python" benchmarks/inference.py --device=gpu "${torch[@]}"
