@@ -45,8 +45,10 @@ def count_class_pixels(source: DataSource, samples: Sequence[Sample], skip_bad: 
 
 
 def describe_machine(precision: str) -> str:
-    """What runs the convolutions, and how they are multiplied."""
-    return f"{what_runs_convolutions()} Precision: {precision_in_words(precision)}."
+    """What runs the convolutions, how they are multiplied, and a warning where a GPU lacks what makes it fast."""
+    lacks = tf.config.get_visible_devices("GPU") and not pays()
+    warning = " Warning: XLA cannot compile for the GPU, without which steps take longer; pip install -e .[gpu]."
+    return f"{what_runs_convolutions()} Precision: {precision_in_words(precision)}." + (warning if lacks else "")
 
 
 TOOLS = TrainingTools(

@@ -25,7 +25,8 @@ step bfloat16 300 --precisions=mixed_bfloat16 --sides=acfnet_tf,torch,acfnet_tf_
 step tf32 240 --precisions=tf32 --sides=acfnet_tf,torch
 run inference 240 "$python" benchmarks/inference.py --device=gpu "${torch[@]}" --precisions=mixed_bfloat16,tf32 --sides=predictor,torch
 TF_CUDNN_USE_AUTOTUNE=0 step no_autotune 120 --precisions=mixed_bfloat16 --sides=acfnet_tf --rounds=5
-run tests 300 "$python" -m pytest -m gpu -rs tests/gpu
+run tests 240 "$python" -m pytest -m gpu -v --tb=short --maxfail=5 tests/gpu/test_{layers,losses,step}.py
+run tests_of_runs 240 "$python" -m pytest -m gpu -v --tb=short --maxfail=5 tests/gpu/test_{prediction,runs,several}.py
 step settings 300 --precisions=mixed_bfloat16 --sides=acfnet_tf_no_xla,acfnet_tf_deterministic
 # TensorFlow's own norms keep maps of 16 bits channels-last with this variable only.
 TF_USE_CUDNN_BATCHNORM_SPATIAL_PERSISTENT=1 step persistent 120 --precisions=mixed_bfloat16 --sides=acfnet_tf_no_xla

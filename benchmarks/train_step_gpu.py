@@ -72,13 +72,16 @@ def ours(flags: argparse.Namespace) -> gpu.Answer:
         # The labels of training's input are of this type. (TensorFlow keeps int32 in the host's memory.)
         batch = {"image": tf.identity(images), "label": tf.identity(labels.astype(np.uint8))}
     left_out: list[bool] = []
+    not_compiled = flags.side == "acfnet_tf" and not train_step.compile_norms
 
     def step() -> None:
         numbers = {name: float(value) for name, value in train_step(batch).items()}
         left_out.append(not numbers["finite"])
 
     with running(flags.precision):
-        answer = gpu.timed(step, flags, left_out.clear) | {"note": note(sum(left_out))} | gpu.our_facts(device)
+        answer = (
+            gpu.timed(step, flags, left_out.clear) | {"note": note(sum(left_out), not_compiled)} | gpu.our_facts(device)
+        )
         if flags.profile:
             answer["profile"] = profile(step, Path(flags.profile) / f"{flags.side}_{flags.precision}")
     return answer
@@ -152,8 +155,9 @@ def pytorch(flags: argparse.Namespace, compiled: bool) -> gpu.Answer:
     return answer | {"note": note(left_out)} | gpu.torch_facts(device)
 
 
-def note(left_out: int) -> str:
-    return f"steps without update, as not finite: {left_out}" if left_out else ""
+def note(left_out: int, not_compiled: bool = False) -> str:
+    notes = [f"steps without update, as not finite: {left_out}"] if left_out else []
+    return "; ".join(notes + (["XLA compiles nothing here"] if not_compiled else []))
 
 
 # === All sides ===

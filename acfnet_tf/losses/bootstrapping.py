@@ -66,21 +66,22 @@ def _kth_largest(values: tf.Tensor, k: tf.Tensor) -> tf.Tensor:
 
     The bits of non-negative floats are ordered like the floats. One histogram of the upper halves of the bits finds the
     upper half of the result, a second one among the values that share it finds the lower half. Only histograms travel
-    between replicas. Sums over segments make them, which XLA compiles, and GPUs have, for float64.
+    between replicas. Sums over segments make them, which XLA compiles, and GPUs have, for float64. Whole numbers are
+    int64: TensorFlow keeps int32 in the host's memory, which a GPU would be awaited for.
     """
-    bits = tf.bitcast(tf.reshape(values, [-1]), tf.int32)
+    bits = tf.cast(tf.bitcast(tf.reshape(values, [-1]), tf.int32), tf.int64)
     upper, lower = tf.bitwise.right_shift(bits, 16), tf.bitwise.bitwise_and(bits, 0xFFFF)
     upper_k, k = _bin_of_kth_largest(upper, tf.ones_like(upper, tf.float64), 1 << 15, k)
     same_upper = tf.cast(upper == upper_k, tf.float64)
     lower_k, _ = _bin_of_kth_largest(lower, same_upper, 1 << 16, k)
-    return tf.bitcast(tf.bitwise.bitwise_or(tf.bitwise.left_shift(upper_k, 16), lower_k), tf.float32)
+    return tf.bitcast(tf.cast(upper_k * (1 << 16) + lower_k, tf.int32), tf.float32)
 
 
 def _bin_of_kth_largest(bins: tf.Tensor, counted: tf.Tensor, size: int, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """The bin that holds the k-th largest value over all replicas, and its rank (from 1) within that bin.
 
     Args:
-        bins: (n,) int32, the bin of every value.
+        bins: (n,) int64, the bin of every value.
         counted: (n,) float64, 1 for the values that count and 0 for others.
         size: number of bins.
         k: () float64.
@@ -88,13 +89,13 @@ def _bin_of_kth_largest(bins: tf.Tensor, counted: tf.Tensor, size: int, k: tf.Te
     histogram = tf.reshape(replica_sum(tf.math.unsorted_segment_sum(counted, bins, size)), [-1, 256])
     # In two stages, as XLA takes the square of the length for a cumulative sum.
     row, k = _place_of_kth_largest(tf.reduce_sum(histogram, axis=1), k)
-    column, k = _place_of_kth_largest(tf.gather(histogram, row), k)  # An index would be awaited by the host
+    column, k = _place_of_kth_largest(tf.gather(histogram, row), k)
     return row * 256 + column, k
 
 
 def _place_of_kth_largest(histogram: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """As `_bin_of_kth_largest`, for a short histogram: (n,) float64."""
     at_least = tf.cumsum(histogram, reverse=True)
-    index = tf.maximum(tf.reduce_sum(tf.cast(at_least >= k, tf.int32)) - 1, 0)
+    index = tf.maximum(tf.reduce_sum(tf.cast(at_least >= k, tf.int64)) - 1, 0)
     above = tf.reduce_max(tf.where(at_least < k, at_least, 0.0))  # XLA compiles it far sooner than at_least[index + 1]
     return index, k - above

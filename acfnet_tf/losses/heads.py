@@ -59,7 +59,7 @@ class HeadLosses:
 
     def _kept_if_valid(self, labels: tf.Tensor) -> dict[str, Kept]:
         """For the heads without bootstrapping, which need but one sum over the replicas together."""
-        valid = tf.cast(labels, tf.int32) != self.ignore_label
+        valid = tf.cast(labels, tf.int64) != self.ignore_label
         kept = Kept(tf.constant(0.0), tf.cast(count_over_replicas(valid), tf.float32))
         return {head: kept for head in self.losses if head not in self.bootstrapped}
 

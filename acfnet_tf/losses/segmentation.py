@@ -89,16 +89,16 @@ class SegmentationLoss(keras.losses.Loss):
         return Kept(tf.constant(0.0), tf.cast(count_over_replicas(hardness >= 0), tf.float32))
 
     def _targets(self, labels: Any, logits: Any) -> tf.Tensor:
-        """(B, H, W) int32, with class 0 where the label is ignored."""
-        labels = tf.cast(labels, tf.int32)
+        """(B, H, W) int64, with class 0 where the label is ignored. (TensorFlow keeps int32 in the host's memory.)"""
+        labels = tf.cast(labels, tf.int64)
         labels = tf.squeeze(labels, -1) if labels.shape.rank == len(logits.shape) else labels
-        return tf.where(labels == self.ignore_label, 0, labels)
+        return tf.where(labels == self.ignore_label, tf.constant(0, tf.int64), labels)
 
     def _pixels(self, labels: Any, logits: Any) -> tuple[tf.Tensor, tf.Tensor]:
         """Cross entropy and hardness, (B, H, W) float32 each."""
         logits = tf.cast(logits, tf.float32)
         cross_entropy = tf.nn.sparse_softmax_cross_entropy_with_logits(self._targets(labels, logits), logits)
-        valid = tf.reshape(tf.cast(labels, tf.int32) != self.ignore_label, tf.shape(cross_entropy))
+        valid = tf.reshape(tf.cast(labels, tf.int64) != self.ignore_label, tf.shape(cross_entropy))
         return cross_entropy, pixel_hardness(tf.stop_gradient(cross_entropy), valid)
 
     def get_config(self) -> dict[str, Any]:

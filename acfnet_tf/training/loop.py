@@ -8,6 +8,7 @@ import functools
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import keras
@@ -158,7 +159,7 @@ class _Training:
         batch = next(batches, None)
         self.progress.start(self.step)
         last_checkpoint = time.monotonic()
-        with contextlib.closing(self.progress):
+        with contextlib.closing(self.progress), ThreadPoolExecutor(1) as self.reader:
             while True:
                 self._validate()
                 if self.step == self.config.steps:
@@ -228,8 +229,9 @@ class _Training:
 
     def _advance(self, batch: Batch, batches: Iterator[Batch]) -> Batch | None:
         """One step, and its row in metrics.csv if one is due. Returns the next batch, if there is one."""
+        # Beside the step: a copy to a GPU that is asked for after it waits until all is computed that is queued there.
+        following = self.reader.submit(next, batches, None)
         losses = self.train_step(batch.distributed, self.progress.micro_step)
-        following = next(batches, None)  # It is read, and copied to the devices, while they compute.
         numbers = {name: float(value) for name, value in losses.items()}
         self.step += 1
         finite = numbers.pop("finite")
@@ -239,7 +241,7 @@ class _Training:
         row = self.progress.step(self.step, numbers if finite else None)
         if row:
             self.folder.log(self.step, "train", **row)
-        return following
+        return following.result()
 
     def _is_loss_scale_too_large(self, loss: float) -> bool:
         """Whether gradients overflowed in float16 only, so that the next step, with half the scale, may be good."""
