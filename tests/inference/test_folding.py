@@ -62,8 +62,19 @@ def test_a_predictor_folds_what_it_loads_and_nothing_else(tmp_path):
     )
 
 
-def test_mixed_precision_is_left_alone():
-    model = model_with_statistics(dtype="mixed_bfloat16")
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_folding_rounds_no_more_than_16_bits_do(policy):
+    exact = logits(model_with_statistics())["fine"]
+    model = model_with_statistics(dtype=policy)
+    rounded = logits(model)["fine"]
+    fold_batch_norm(model)
+    folded = logits(model)["fine"]
+    assert not np.array_equal(folded, rounded)  # It is folded, in float32 variables.
+    assert np.abs(folded - exact).mean() < 1.5 * np.abs(rounded - exact).mean()
+
+
+def test_variables_of_16_bits_are_left_alone():
+    model = model_with_statistics(dtype="float16")
     before = logits(model)
     fold_batch_norm(model)
     np.testing.assert_array_equal(logits(model)["fine"], before["fine"])
