@@ -198,7 +198,9 @@ class TrainStep:
             gradients = [gradient / tf.cast(self.loss_scale.scale, gradient.dtype) for gradient in gradients]
         norm = tf.linalg.global_norm([tf.cast(gradient, tf.float32) for gradient in gradients])
         finite = tf.reduce_all(tf.math.is_finite(tf.concat([[loss, norm], *new], axis=0)))
-        self.optimizer.apply_summed(gradients, self.model.trainable_variables, finite)
+        # Products of variables alone, as of the weight decay, would be computed at once, and wait in memory.
+        with tf.control_dependencies([finite]):
+            self.optimizer.apply_summed(gradients, self.model.trainable_variables, finite)
         for variable, after, before in zip(self.statistics, new, old, strict=True):
             variable.assign(tf.where(finite, after, before))
         if self.loss_scale:
