@@ -44,10 +44,14 @@ def count_class_pixels(source: DataSource, samples: Sequence[Sample], skip_bad: 
     return class_pixels(masks, counts, source.classes, skip_bad=skip_bad)
 
 
+INSTALL = "pip install 'tensorflow[and-cuda]'"
+"""What brings the parts of CUDA that TensorFlow and XLA want, wherever this package came from."""
+
+
 def describe_machine(precision: str) -> str:
     """What runs the convolutions, how they are multiplied, and a warning where a GPU lacks what makes it fast."""
     lacks = tf.config.get_visible_devices("GPU") and not pays()
-    warning = " Warning: XLA cannot compile for the GPU, without which steps take longer; pip install -e .[gpu]."
+    warning = f" Warning: XLA cannot compile for the GPU, without which steps take longer; {INSTALL}."
     return f"{what_runs_convolutions()} Precision: {precision_in_words(precision)}." + (warning if lacks else "")
 
 
@@ -78,8 +82,7 @@ def _check_deterministic(config: TrainConfig, workers: Workers) -> None:
     if workers.strategy.num_replicas_in_sync > 1 and (config.xla is False or not pays()):
         raise ConfigError(
             "train.deterministic: on several GPUs XLA must compile BatchNorm, for which TensorFlow alone has no such "
-            "gradient; leave train.xla out"
-            + (", and install what XLA needs: pip install 'tensorflow[and-cuda]'" if config.xla is None else "")
+            "gradient; leave train.xla out" + (f", and install what XLA needs: {INSTALL}" if config.xla is None else "")
         )
 
 

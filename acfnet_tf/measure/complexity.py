@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from acfnet_tf import heads
 from acfnet_tf.backbones.segformer import SEGFORMERS
+from acfnet_tf.layers.precision import running
 from acfnet_tf.models.acfnet import ACFNet
 from acfnet_tf.tables import markdown_table
 
@@ -115,7 +116,8 @@ def _trace_training(model: ACFNet, size: tuple[int, int]) -> tuple[list[tf.Opera
         return logits, tape.gradient(logits, model.trainable_variables)
 
     spec = tf.TensorSpec((1, *size, 3), tf.float32, name="images")
-    graph = forward_and_backward.get_concrete_function(spec).graph
+    with running("float32"):  # For TF32 some products are split, on some cards: what the network is has one count.
+        graph = forward_and_backward.get_concrete_function(spec).graph
     needed = _needed_for(graph.outputs)
     backward = [operation for operation in graph.get_operations()[len(forward) :] if operation in needed]
     read = [tensor for operation in backward for tensor in operation.inputs]

@@ -19,6 +19,7 @@ from acfnet_tf.layers.compilation import compiling
 from acfnet_tf.layers.precision import running
 from acfnet_tf.processors import precision_in_words
 from tests import oracle
+from tests.gradients import gradients_beside_plain
 from tests.layers import test_attentional_class_feature as module
 from tests.layers import test_class_attention as attention
 from tests.layers import test_class_center as center
@@ -53,15 +54,9 @@ def test_gradients_of_class_centers(precision):
     features, probabilities = map(tf.constant, sample(7, 16))
     layer = center.built(ClassCenterBlock(8), features, probabilities)
     direction = np.random.default_rng(1).normal(size=(2, 7, 8))
-    with running(precision), tf.GradientTape() as tape:
-        tape.watch([features, probabilities])
-        loss = tf.reduce_sum(layer(features, probabilities) * direction.astype(np.float32))
-        actual = tape.gradient(loss, [features, probabilities, layer.kernel.value, layer.bias.value])
-    doubles = [tf.cast(value, tf.float64) for value in (features, probabilities, layer.kernel, layer.bias)]
-    with tf.GradientTape() as tape:
-        tape.watch(doubles)
-        loss = tf.reduce_sum(center.materialised(*doubles) * direction)
-    for one, other in zip(actual, tape.gradient(loss, doubles), strict=True):
+    with running(precision):
+        pairs = gradients_beside_plain(layer, center.materialised, (features, probabilities), direction)
+    for one, other in pairs:
         assert_close(one, other.numpy(), 1e-5 if precision == "float32" else TF32)
 
 

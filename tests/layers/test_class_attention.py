@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import keras
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from acfnet_tf.layers import ClassAttentionBlock
 from tests import oracle
+from tests.gradients import gradients_beside_plain
 from tests.oracle import assert_close, random_probabilities
 from tests.saving import assert_survives_saving
 
@@ -69,15 +71,8 @@ def test_gradients_equal_those_of_the_plain_form(combine):
     probabilities = tf.constant(random_probabilities(generator, (2, 5, 4, 7), 2.0, absent=2))
     direction = generator.normal(size=(2, 5, 4, 6))
     layer = built(ClassAttentionBlock(6, combine), centers, probabilities)
-    with tf.GradientTape() as tape:
-        tape.watch([centers, probabilities])
-        loss = tf.reduce_sum(layer(centers, probabilities) * direction.astype(np.float32))
-    actual = tape.gradient(loss, [centers, probabilities, layer.kernel.value, layer.bias.value])
-    doubles = [tf.cast(value, tf.float64) for value in (centers, probabilities, layer.kernel, layer.bias)]
-    with tf.GradientTape() as tape:
-        tape.watch(doubles)
-        loss = tf.reduce_sum(materialised(combine, *doubles) * direction)
-    for one, other in zip(actual, tape.gradient(loss, doubles), strict=True):
+    plain = functools.partial(materialised, combine)
+    for one, other in gradients_beside_plain(layer, plain, (centers, probabilities), direction):
         assert_close(one, other.numpy())
 
 

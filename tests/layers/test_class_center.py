@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from acfnet_tf.layers import ClassCenterBlock
 from tests import oracle
+from tests.gradients import gradients_beside_plain
 from tests.oracle import assert_close, random_probabilities
 from tests.saving import assert_survives_saving
 
@@ -114,15 +115,7 @@ def test_gradients_equal_those_of_the_plain_form(seed):
     probabilities = tf.constant(random_probabilities(generator, (2, 5, 4, 7), 2.0))
     direction = generator.normal(size=(2, 7, 3))
     layer = built(ClassCenterBlock(3), features, probabilities, seed)
-    with tf.GradientTape() as tape:
-        tape.watch([features, probabilities])
-        loss = tf.reduce_sum(layer(features, probabilities) * direction.astype(np.float32))
-    actual = tape.gradient(loss, [features, probabilities, layer.kernel.value, layer.bias.value])
-    doubles = [tf.cast(value, tf.float64) for value in (features, probabilities, layer.kernel, layer.bias)]
-    with tf.GradientTape() as tape:
-        tape.watch(doubles)
-        loss = tf.reduce_sum(materialised(*doubles) * direction)
-    for one, other in zip(actual, tape.gradient(loss, doubles), strict=True):
+    for one, other in gradients_beside_plain(layer, materialised, (features, probabilities), direction):
         assert_close(one, other.numpy())
 
 

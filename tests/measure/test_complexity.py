@@ -157,3 +157,10 @@ def test_shares_sum_to_100(parts):
 def test_multiply_adds_of_operations(product, shapes, expected):
     function = tf.function(product).get_concrete_function(*(tf.TensorSpec(shape) for shape in shapes))
     assert sum(multiply_adds_of(operation) for operation in function.graph.get_operations()) == expected
+
+
+def test_a_card_changes_no_count(parts, model, monkeypatch):
+    """On a pretended one, for whose TF32 products are split."""
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind=None: ["a card"])
+    monkeypatch.setattr(tf.config.optimizer, "set_experimental_options", lambda options: None)
+    assert parts_of(model) == parts
